@@ -1,0 +1,83 @@
+"""The `dolmix` command: mounts one module a noun, turns errors into exit codes.
+
+Exit codes: 0 ok, 1 findings or bad data, 2 usage or configuration, 130 interrupted and resumable.
+Importing this module loads no numpy, numba, pyarrow or torch; each command imports what it needs.
+"""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from dolmix import __version__
+from dolmix.cli import mix, order, run, sample, shards, train
+from dolmix.errors import DolmixError
+
+app = typer.Typer(
+    name="dolmix",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Raw text in; a named, pinned, inspectable training mix out; a MoE trained on exactly it.",
+)
+app.command("sample")(sample.sample)
+app.command("run")(run.run)
+app.command("plan")(run.plan)
+app.command("status")(run.status)
+app.add_typer(shards.app, name="shards")
+app.add_typer(mix.app, name="mix")
+app.add_typer(order.app, name="order")
+app.command("train")(train.train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"dolmix {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")] = False,
+) -> None:
+    """Set up logging; every command reads its own arguments."""
+    del version
+    level = logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+def run_cli() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except DolmixError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: run the same command again to go on\n")
+        return 130
+    except typer.Abort:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's usage errors print themselves
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return int(code or 0)
+
+
+def run_main() -> None:
+    """Console script entry."""
+    sys.exit(run_cli())

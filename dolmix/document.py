@@ -1,0 +1,96 @@
+"""The columns that every filter, dedup step and tokenizer speaks.
+
+A `TextBatch` is a run of documents of one part, in reading order, as Arrow columns. Kernels read
+`utf8` and `offsets` directly; nothing on the hot path turns a text into a Python string.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+U8Array: TypeAlias = NDArray[np.uint8]
+U16Array: TypeAlias = NDArray[np.uint16]
+U32Array: TypeAlias = NDArray[np.uint32]
+U64Array: TypeAlias = NDArray[np.uint64]
+I64Array: TypeAlias = NDArray[np.int64]
+F64Array: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+Columns: TypeAlias = dict[str, pa.Array]
+"""Column name (without the filter's name) → one value a document; null = missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextBatch:
+    """Documents as columns, all of one length N.
+
+    text     large_string (N,)  the texts; never null ids      string (N,)        document ids;
+    never null urls     string (N,)        null where a document has none records  (N,) int64
+    record number within the part, from 0, bad records counted fields   path → string (N,) further
+    fields that filters asked for, each value as JSON text (`7`, `"7"`, `3.0`), null where the
+    record has none or JSON null
+    """
+
+    text: pa.LargeStringArray
+    ids: pa.StringArray
+    urls: pa.StringArray
+    records: I64Array
+    fields: Mapping[str, pa.StringArray]
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    @cached_property
+    def offsets(self) -> I64Array:
+        """(N + 1,) int64: document n is `utf8[offsets[n]:offsets[n + 1]]`."""
+        buffer = self.text.buffers()[1]
+        start = self.text.offset
+        if len(self) == 0 or buffer is None:
+            return np.zeros(len(self) + 1, np.int64)
+        return np.frombuffer(buffer, np.int64)[start : start + len(self) + 1]
+
+    @cached_property
+    def utf8(self) -> U8Array:
+        """All bytes that `offsets` points into; uint8, read-only, a view of the Arrow buffer."""
+        buffer = self.text.buffers()[2] if len(self) else None
+        return np.zeros(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+
+    @property
+    def num_bytes(self) -> I64Array:
+        """(N,) int64: UTF-8 length of each text."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: I64Array | BoolArray) -> "TextBatch":
+        """Select documents by position or by mask, in that order."""
+        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        at = pa.array(index)
+        return TextBatch(
+            text=self.text.take(at),
+            ids=self.ids.take(at),
+            urls=self.urls.take(at),
+            records=self.records[index],
+            fields={path: values.take(at) for path, values in self.fields.items()},
+        )
+
+    @classmethod
+    def of(
+        cls,
+        texts: list[str],
+        *,
+        ids: list[str] | None = None,
+        fields: Mapping[str, list[str | None]] | None = None,
+    ) -> "TextBatch":
+        """Build a batch from Python strings: for tests and small tools, never for a corpus."""
+        count = len(texts)
+        return cls(
+            text=pa.array(texts, pa.large_string()),
+            ids=pa.array(ids or [str(n) for n in range(count)], pa.string()),
+            urls=pa.nulls(count, pa.string()),
+            records=np.arange(count, dtype=np.int64),
+            fields={p: pa.array(v, pa.string()) for p, v in (fields or {}).items()},
+        )

@@ -1,0 +1,131 @@
+"""The only writer of visible files.
+
+A file or directory appears under its name complete or not at all: bytes go to a hidden neighbour
+that carries an attempt id, are flushed to disk, and are renamed. A killed process leaves only
+hidden neighbours behind, which no reader ever looks at and `sweep` removes.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+ATTEMPT_SUFFIX = ".part"
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode as canonical JSON: sorted keys, no spaces, UTF-8 (order specification, preamble).
+
+    Raises ValueError for NaN and infinities. Floats are the caller's business: nothing that decides
+    an order holds one.
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def fingerprint(value: Any) -> str:
+    """Blake2b-256 of canonical JSON, 64 lower-case hex digits."""
+    return blake2b(canonical_json(value), digest_size=32).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Blake2b-256 of a file's bytes, 64 lower-case hex digits."""
+    digest = blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def attempt_path(final: Path) -> Path:
+    """Name a hidden neighbour of `final` that no other attempt shares."""
+    return final.with_name(f".{final.name}.{secrets.token_hex(6)}{ATTEMPT_SUFFIX}")
+
+
+@contextmanager
+def new_file(final: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it becomes `final` at once, on an exception it is removed.
+
+    An existing `final` is replaced: callers write the same bytes for the same name.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    attempt = attempt_path(final)
+    try:
+        yield attempt
+        publish(attempt, final)
+    finally:
+        attempt.unlink(missing_ok=True)
+
+
+def publish(attempt: Path, final: Path) -> None:
+    """Flush a written attempt and give it its name, replacing what had it."""
+    sync(attempt)
+    attempt.replace(final)
+    sync(final.parent)
+
+
+@contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """Yield a temporary directory that becomes `final` at once, or is removed on an exception.
+
+    Raises FileExistsError if `final` exists: a committed directory is never replaced.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    attempt = attempt_path(final)
+    attempt.mkdir()
+    try:
+        yield attempt
+        for path in sorted(attempt.rglob("*")):
+            sync(path)
+        sync(attempt)
+        if final.exists():
+            raise FileExistsError(final)
+        attempt.rename(final)
+        sync(final.parent)
+    finally:
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
+def write_bytes(final: Path, data: bytes) -> None:
+    """Write a whole file at once, atomically."""
+    with new_file(final) as attempt:
+        attempt.write_bytes(data)
+
+
+def write_json(final: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write JSON atomically; canonical unless `indent` asks for a version to read."""
+    if indent is None:
+        write_bytes(final, canonical_json(value))
+    else:
+        text = json.dumps(value, sort_keys=True, indent=indent, ensure_ascii=False, allow_nan=False)
+        write_bytes(final, text.encode() + b"\n")
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed attempts left below `folder`; return how many files and directories went.
+
+    Call it only while no task writes below `folder`.
+    """
+    leftovers = [p for p in folder.rglob(f".*{ATTEMPT_SUFFIX}") if p.exists()]
+    for path in leftovers:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's or a directory's data to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,155 @@
+"""What a filter is: columns computed in one pass, and rules that decide from them.
+
+A filter is its own configuration: its fields are its thresholds. `columns` may read text; `rules` may not, so a
+threshold can change without reading a document again. Names inside a filter are bare (`word_count`); outside they carry
+the filter's name (`gopher.word_count`), and so do reasons.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dolmix.config import Name, Schema
+from dolmix.document import BoolArray, Columns, TextBatch
+from dolmix.errors import FilterError
+
+OnMissing = Literal["keep", "drop", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Drop a document when `column` is beyond a limit. A rule whose limits are all None is off.
+
+    Exactly one limit should be set. `0.0` is a limit, None is none.
+    """
+
+    column: str
+    below: float | None = None
+    """Drop when value < limit."""
+    at_most: float | None = None
+    """Drop when value <= limit."""
+    above: float | None = None
+    """Drop when value > limit."""
+    at_least: float | None = None
+    """Drop when value >= limit."""
+    not_in: tuple[str, ...] | None = None
+    """Drop when the (text) value is none of these."""
+    reason: str = ""
+    """Bare reason code; the column's name when empty. Two rules on one column need reasons of their own."""
+    on_missing: OnMissing = "keep"
+    """What a null value means: keep the document, drop it (reason + `_missing`), or stop with an error."""
+
+    @property
+    def code(self) -> str:
+        """Bare reason code of a drop by this rule."""
+        return self.reason or self.column
+
+    @property
+    def missing_code(self) -> str:
+        """Bare reason code of a drop because the value is missing."""
+        return f"{self.code}_missing"
+
+    @property
+    def active(self) -> bool:
+        """Whether any limit is set."""
+        limits = (self.below, self.at_most, self.above, self.at_least, self.not_in)
+        return any(limit is not None for limit in limits)
+
+    @property
+    def limit(self) -> str:
+        """The limit as a person reads it: `< 50`, `> 0.3`, `not in en, fr`."""
+        named = (("<", self.below), ("<=", self.at_most), (">", self.above), (">=", self.at_least))
+        parts = [f"{sign} {value:g}" for sign, value in named if value is not None]
+        if self.not_in is not None:
+            parts.append(f"not in {', '.join(self.not_in)}")
+        return " or ".join(parts)
+
+    def fires(self, values: pa.Array) -> BoolArray:
+        """(N,) bool: which non-missing values are beyond the limit. Missing values never fire here."""
+        if self.not_in is not None:
+            inside = pc.is_in(values, value_set=pa.array(self.not_in, pa.string()))
+            hit = pc.and_(pc.invert(inside), pc.is_valid(values))
+            return np.asarray(hit.to_numpy(zero_copy_only=False), np.bool_)
+        present = np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+        numbers = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        hit = np.zeros(len(values), np.bool_)
+        if self.below is not None:
+            hit |= numbers < self.below
+        if self.at_most is not None:
+            hit |= numbers <= self.at_most
+        if self.above is not None:
+            hit |= numbers > self.above
+        if self.at_least is not None:
+            hit |= numbers >= self.at_least
+        return hit & present
+
+
+class Filter(Schema):
+    """Base of every filter. Subclasses add `type: Literal[...]`, thresholds, `columns` and `rules`."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever the meaning of a column changes; enters the task key and each column's metadata."""
+    definition: ClassVar[str] = ""
+    """Whose definition the columns follow, with version; kept in each column's metadata."""
+    splitter: ClassVar[str] = ""
+    """Word splitter by name, where the filter has words; kept in each column's metadata."""
+
+    type: str
+    name: Name | None = None
+    """Prefix of this filter's columns and reasons; its type when not given. Unique within a source."""
+
+    @property
+    def label(self) -> str:
+        """The filter's name in columns, reasons and reports."""
+        return self.name or self.type
+
+    def fields(self) -> tuple[str, ...]:
+        """Dotted paths of record fields that `columns` reads from `TextBatch.fields`."""
+        return ()
+
+    def digests(self) -> dict[str, str]:
+        """Digests of files that the columns depend on (models, tables), by role; they enter the task key.
+
+        Raises FilterError if a file is missing, with how to get it.
+        """
+        return {}
+
+    def columns(self, texts: TextBatch) -> Columns:
+        """Compute one value a document for each column, null where there is none."""
+        raise NotImplementedError
+
+    def column_types(self) -> dict[str, pa.DataType]:
+        """Arrow type of each column, known before any text is read."""
+        raise NotImplementedError
+
+    def rules(self) -> Iterator[Rule]:
+        """Rules in the order they judge; the first that fires is the document's reason."""
+        raise NotImplementedError
+
+
+def judge(filter_: Filter, columns: Columns) -> pa.StringArray:
+    """Reason per document: the first rule that fires, as `<filter name>.<code>`, null = keep.
+
+    Raises FilterError under `on_missing: fail`, naming the column and the first such row.
+    """
+    size = len(next(iter(columns.values())))
+    reasons = np.full(size, None, dtype=object)
+    for rule in filter_.rules():
+        if not rule.active:
+            continue
+        values = columns[rule.column]
+        undecided = np.equal(reasons, None)  # noqa: E711 - elementwise
+        reasons[undecided & rule.fires(values)] = f"{filter_.label}.{rule.code}"
+        missing = undecided & np.asarray(values.is_null().to_numpy(zero_copy_only=False), np.bool_)
+        if rule.on_missing == "drop":
+            reasons[missing] = f"{filter_.label}.{rule.missing_code}"
+        elif rule.on_missing == "fail" and missing.any():
+            raise FilterError(
+                f"{filter_.label}.{rule.column} is missing for {int(missing.sum())} documents, the first at row "
+                f"{int(np.flatnonzero(missing)[0])} of its batch. Set on_missing to keep or drop, or mend the input."
+            )
+    return pa.array(reasons.tolist(), pa.string())

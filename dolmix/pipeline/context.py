@@ -1,0 +1,105 @@
+"""What a running task sees: the plan, its own task, the run's folder, earlier records."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dolmix.document import BoolArray
+from dolmix.files import commit
+from dolmix.pipeline.plan import Plan, Task
+from dolmix.pipeline.records import RecordBook, TaskRecord
+from dolmix.pipeline.spec import Source
+from dolmix.sources import Part, PartReader
+
+REPORT_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What a task made: output files by kind (absolute paths below the run) and counts."""
+
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TaskContext:
+    """One task in its run."""
+
+    plan: Plan
+    task: Task
+    report_path: Path
+    _reported: float = 0.0
+
+    @cached_property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.plan.pipeline.output
+
+    @cached_property
+    def book(self) -> RecordBook:
+        """Records of the run."""
+        return RecordBook(self.run)
+
+    @property
+    def source(self) -> Source:
+        """Configuration of the task's source."""
+        return self.plan.pipeline.sources[self.task.source]
+
+    @property
+    def part(self) -> Part:
+        """The task's part."""
+        return self.plan.parts[self.task.source][self.task.part]
+
+    @property
+    def stem(self) -> str:
+        """File name stem of the task's outputs: part number and the start of its key."""
+        return f"{self.task.part:05d}-{self.task.key[:12]}"
+
+    def upstream(self, pass_name: str) -> TaskRecord:
+        """Record of the task of another pass over the same part."""
+        return self.record(pass_name, self.task.source, self.task.part)
+
+    def record(self, pass_name: str, source: str, part: int) -> TaskRecord:
+        """Record of one part's task in an earlier pass."""
+        return self.book.read(pass_name, self.plan.task(pass_name, source, part).key)
+
+    def all_parts(self) -> list[tuple[str, int]]:
+        """Every part of the run as (source, number), in the order that numbers documents."""
+        return [(s, n) for s, parts in self.plan.parts.items() for n in range(len(parts))]
+
+    def open_part(self, **options: Any) -> PartReader:
+        """Open the task's part for reading, with the record fields that its filters ask for."""
+        extra = sorted({path for f in self.source.filters for path in f.fields()})
+        return PartReader(
+            self.part,
+            self.source.fields,
+            extra,
+            self.plan.pipeline.on_bad_record,
+            **options,
+        )
+
+    def decisions(self, columns: list[str] | None = None) -> pa.Table:
+        """Decisions of the filter pass on the task's part; one row a document, in reading order."""
+        return pq.read_table(self.run / self.upstream("filter").outputs["decisions"], columns)
+
+    def kept_by_filters(self) -> BoolArray:
+        """(documents of the part,) bool: no filter dropped it."""
+        reasons = self.decisions(["reason"])["reason"].combine_chunks()
+        return np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
+
+    def report(self, **facts: int | str) -> None:
+        """Tell the parent how far the task is; cheap, at most twice a second."""
+        now = time.monotonic()
+        if now - self._reported >= REPORT_EVERY_S:
+            self._reported = now
+            about = {"task": self.task.name, "pid": os.getpid()}
+            commit.write_json(self.report_path, {**facts, **about})

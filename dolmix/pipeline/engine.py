@@ -1,0 +1,157 @@
+"""Running a plan: pass after pass, each one datatrove pipeline over the tasks without a record.
+
+datatrove's executor starts and schedules the processes; dolmix's records decide what is done. A
+failed task does not stop the others of its pass; the run stops at the barrier and names every
+failure.
+"""
+
+import fcntl
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+
+from dolmix.errors import DataError, StoreError, TaskError
+from dolmix.files import commit
+from dolmix.files.commit import fingerprint
+from dolmix.pipeline.funnel import bad_record_total
+from dolmix.pipeline.monitor import Monitor, NullMonitor, WorkerLost
+from dolmix.pipeline.plan import Plan, Task, make_plan
+from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.spec import Local, Pipeline
+
+SHOWN_FAILURES = 10
+
+
+def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
+    """Do everything that has no record yet, and return the plan that was carried out.
+
+    Raises DataError, FilterError, ConfigError before anything runs; TaskError when tasks failed;
+    StoreError when another run writes to the same folder or a store is in the way.
+    """
+    plan = make_plan(pipeline)
+    run = pipeline.output
+    run.mkdir(parents=True, exist_ok=True)
+    with _only_writer(run):
+        commit.sweep(run)
+        shutil.rmtree(run / "work" / "progress", ignore_errors=True)
+        shutil.rmtree(run / "work" / "failures", ignore_errors=True)
+        commit.write_json(run / "plan.json", plan.describe(), indent=1)
+        for pass_name, tasks in plan.passes.items():
+            run_pass(plan, pass_name, tasks, NullMonitor() if quiet else Monitor(plan, pass_name))
+            if pass_name == "filter":
+                check_bad_records(plan)
+    return plan
+
+
+def open_tasks(plan: Plan, pass_name: str) -> list[Task]:
+    """Tasks of a pass that have no record."""
+    book = RecordBook(plan.pipeline.output)
+    return [t for t in plan.passes[pass_name] if book.find(pass_name, t.key) is None]
+
+
+def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: NullMonitor) -> None:
+    """Run the open tasks of one pass and wait for them.
+
+    Raises TaskError naming each task that failed.
+    """
+    run = plan.pipeline.output
+    todo = open_tasks(plan, pass_name)
+    if todo:
+        with monitor.watching(todo):
+            _execute(plan, pass_name, todo)
+    failures = list(_failures(run, tasks))
+    lost = [t for t in open_tasks(plan, pass_name) if not _failed(run, t)]
+    failures += [f"{t.name}: the task ended without a result or an error" for t in lost]
+    if failures:
+        shown = failures[:SHOWN_FAILURES]
+        rest = len(failures) - len(shown)
+        more = [f"... and {rest} more"] if rest else []
+        raise TaskError(
+            "\n".join(
+                [
+                    f"{pass_name}: {len(failures)} of {len(tasks)} tasks failed",
+                    *(f"  {line}" for line in [*shown, *more]),
+                    "Finished tasks are kept: mend the cause and run the same command again.",
+                ]
+            )
+        )
+
+
+def check_bad_records(plan: Plan) -> None:
+    """Hold each source's share of skipped records against the cap.
+
+    Raises DataError with the numbers and where the records were set aside.
+    """
+    limit = plan.pipeline.on_bad_record.max_frac
+    for source in plan.parts:
+        bad, records = bad_record_total(plan, source)
+        if bad > limit * records:
+            raise DataError(
+                f"sources.{source}: {bad:,} of {records:,} records cannot be read "
+                f"({bad / max(records, 1):.2%}), on_bad_record.max_frac is {limit:.2%}. They are "
+                f"set aside with their causes in {plan.pipeline.output / 'bad-records' / source}. "
+                f"Mend the input or raise on_bad_record.max_frac."
+            )
+
+
+def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
+    """Hand the tasks to datatrove's executor."""
+    from datatrove.executor.local import LocalPipelineExecutor
+    from multiprocess import get_context
+
+    from dolmix.pipeline.worker import TaskRunner, tie_children
+
+    executor: Local = plan.pipeline.executor
+    tie_children()
+    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
+    logs = plan.pipeline.output / "logs" / fingerprint([t.key for t in todo])[:16]
+    shutil.rmtree(logs, ignore_errors=True)
+    try:
+        LocalPipelineExecutor(
+            pipeline=[TaskRunner(plan, tuple(todo))],
+            tasks=len(todo),
+            workers=min(executor.workers, len(todo)),
+            logging_dir=str(logs),
+            skip_completed=False,
+        ).run()
+    except WorkerLost as lost:
+        raise TaskError(f"{pass_name}: {lost}") from None
+    finally:
+        shutil.rmtree(logs, ignore_errors=True)
+
+
+def _failed(run: Path, task: Task) -> bool:
+    from dolmix.pipeline.worker import failure_path
+
+    return failure_path(run, task).exists()
+
+
+def _failures(run: Path, tasks: list[Task]) -> Iterator[str]:
+    """Yield one message for each failed task."""
+    from dolmix.pipeline.worker import failure_path
+
+    for task in tasks:
+        path = failure_path(run, task)
+        if path.exists():
+            failure = orjson.loads(path.read_bytes())
+            note = "" if failure["explained"] else "unexpected error, please report it:\n"
+            yield f"{task.name}: {note}{failure['message']}"
+
+
+@contextmanager
+def _only_writer(run: Path) -> Iterator[None]:
+    """Hold the run's folder for this process; the operating system lets go when it dies."""
+    with (run / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreError(
+                f"{run}: another dolmix process is writing here. Wait for it, or choose another "
+                f"output."
+            ) from None
+        yield
+    sys.stderr.flush()

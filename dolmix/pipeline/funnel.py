@@ -1,0 +1,135 @@
+"""What a run kept and why the rest went: counts per source and reason, from task records."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dolmix.config import parse
+from dolmix.errors import UsageError
+from dolmix.pipeline.plan import Plan, Task
+from dolmix.pipeline.records import RecordBook, TaskRecord
+from dolmix.pipeline.spec import Pipeline
+
+
+@dataclass
+class Funnel:
+    """One source's way from input records to committed tokens."""
+
+    source: str
+    records: int = 0
+    bad_records: int = 0
+    documents: int = 0
+    num_bytes: int = 0
+    judged: Counter[str] = field(default_factory=Counter)
+    """Filter → documents that reached it."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Reason → documents, filters and dedup."""
+    dropped_bytes: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    tokens: int = 0
+    store: str = ""
+    content_hash: str = ""
+
+    def dropped_by(self, label: str) -> int:
+        """Documents dropped by one filter or dedup step."""
+        return sum(n for reason, n in self.dropped.items() if reason.split(".")[0] == label)
+
+    def describe(self) -> dict[str, Any]:
+        """Funnel as plain data."""
+        return {
+            "source": self.source,
+            "records": self.records,
+            "bad_records": self.bad_records,
+            "documents": self.documents,
+            "bytes": self.num_bytes,
+            "judged": dict(self.judged),
+            "dropped": dict(self.dropped),
+            "dropped_bytes": dict(self.dropped_bytes),
+            "kept": self.kept,
+            "tokens": self.tokens,
+            "store": self.store,
+            "content_hash": self.content_hash,
+        }
+
+
+def funnels(plan: Plan) -> list[Funnel]:
+    """One funnel a source, as far as the run has come."""
+    made = {name: Funnel(name) for name in plan.pipeline.sources}
+    for task, record in _done(plan, "filter"):
+        funnel, counts = made[task.source], record.counts
+        funnel.records += counts["records"]
+        funnel.bad_records += counts["bad_records"]
+        funnel.documents += counts["documents"]
+        funnel.num_bytes += counts["bytes"]
+        funnel.judged.update(counts["judged"])
+        funnel.dropped.update(counts["dropped"])
+        funnel.dropped_bytes.update(counts["dropped_bytes"])
+    for _, record in _done(plan, "clusters"):
+        for source, counts in record.counts["dropped"].items():
+            made[source].dropped.update(counts)
+        for source, counts in record.counts["dropped_bytes"].items():
+            made[source].dropped_bytes.update(counts)
+    for task, record in _done(plan, "store"):
+        funnel = made[task.source]
+        funnel.kept = record.counts["documents"]
+        funnel.tokens = record.counts["tokens"]
+        funnel.store = record.outputs["store"]
+        funnel.content_hash = record.counts["content_hash"]
+    return list(made.values())
+
+
+def bad_record_total(plan: Plan, source: str) -> tuple[int, int]:
+    """Count records that could not be read, and all records, of one source."""
+    done = [r for t, r in _done(plan, "filter") if t.source == source]
+    return sum(r.counts["bad_records"] for r in done), sum(r.counts["records"] for r in done)
+
+
+def silent_rules(plan: Plan) -> list[str]:
+    """Warn of rules that decided nothing: never fired, or dropped all that they saw."""
+    warnings = []
+    for funnel in funnels(plan):
+        for filter_ in plan.pipeline.sources[funnel.source].filters:
+            judged = funnel.judged[filter_.label]
+            codes = [f"{filter_.label}.{r.code}" for r in filter_.rules() if r.active]
+            quiet = [c for c in codes if not funnel.dropped[c]]
+            if judged and funnel.dropped_by(filter_.label) == judged:
+                warnings.append(
+                    f"{funnel.source}: {filter_.label} dropped all {judged:,} documents"
+                )
+            elif judged and quiet:
+                warnings.append(f"{funnel.source}: never fired: {', '.join(quiet)}")
+    return warnings
+
+
+def status(run: Path) -> dict[str, Any]:
+    """How far a run is: tasks done per pass, from `plan.json` and the records.
+
+    Raises UsageError for a folder that holds no run.
+    """
+    try:
+        described = orjson.loads((run / "plan.json").read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{run}: no plan.json here; this is no run of `dolmix run`") from None
+    pipeline = parse(Pipeline, described["pipeline"], origin=str(run / "plan.json"))
+    book = RecordBook(run)
+    passes = [
+        {
+            "pass": name,
+            "tasks": len(tasks),
+            "done": sum(book.find(name, t["key"]) is not None for t in tasks),
+        }
+        for name, tasks in described["passes"].items()
+    ]
+    return {"name": pipeline.name, "run": str(run), "passes": passes}
+
+
+def _done(plan: Plan, pass_name: str) -> Iterator[tuple[Task, TaskRecord]]:
+    book = RecordBook(plan.pipeline.output)
+    for task in plan.passes.get(pass_name, []):
+        record = book.find(pass_name, task.key)
+        if record is not None:
+            yield task, record

@@ -1,0 +1,30 @@
+"""The candidate pass: for one band of one dedup step, which documents share a key.
+
+Documents are numbered over all parts of the run, survivors of the filters only, in the order of
+sources, parts and records; the numbers never depend on who computed what when.
+"""
+
+import numpy as np
+
+from dolmix.dedup import candidate_pairs
+from dolmix.files import commit
+from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.passes.signatures import read_band
+
+
+def find_candidates(context: TaskContext) -> TaskResult:
+    """Write the star edges `(pairs, 2)` of one band."""
+    task = context.task
+    values, valid = [], []
+    for source, part in context.all_parts():
+        record = context.record("signatures", source, part)
+        keys = read_band(context.run / record.outputs[f"keys-{task.step}"], task.band)
+        values.append(keys.values[:, 0])
+        valid.append(keys.valid)
+        context.report(documents=sum(map(len, valid)))
+    comparable = np.flatnonzero(np.concatenate(valid))
+    pairs = candidate_pairs(np.concatenate(values)[comparable], comparable)
+    path = context.run / "work" / "candidates" / f"{task.step}-{task.band:03d}-{task.key[:12]}.npy"
+    with commit.new_file(path) as attempt, attempt.open("wb") as file:
+        np.save(file, pairs)
+    return TaskResult({"pairs": path}, {"pairs": len(pairs)})

@@ -1,0 +1,129 @@
+"""The tokenize pass: the surviving documents of one part as tokens, with where each came from.
+
+The result is an intermediate of the run (`work/tokens/`), in reading order; the store pass gives
+documents their place.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dolmix.document import BoolArray, TextBatch
+from dolmix.files import commit
+from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.tokenizer import Tokenizer
+
+
+def tokenize_part(context: TaskContext) -> TaskResult:
+    """Encode the survivors of one part; write the dropped texts too where the pipeline asks."""
+    pipeline = context.plan.pipeline
+    tokenizer = Tokenizer(pipeline.tokenizer)
+    reasons = _final_reasons(context)
+    kept: BoolArray = np.asarray(pc.is_null(reasons).to_numpy(zero_copy_only=False), np.bool_)
+    folder = context.run / "work" / "tokens" / context.task.source
+    outputs = {
+        "tokens": folder / f"{context.stem}.tok",
+        "documents": folder / f"{context.stem}.parquet",
+    }
+    if pipeline.keep_dropped:
+        outputs["excluded"] = (
+            context.run / "excluded" / context.task.source / f"{context.stem}.parquet"
+        )
+    rows = _Rows(context, reasons)
+    num_tokens = row = 0
+    with ExitStack() as stack:
+        attempts = {k: stack.enter_context(commit.new_file(p)) for k, p in outputs.items()}
+        tokens = stack.enter_context(attempts["tokens"].open("wb"))
+        documents = stack.enter_context(pq.ParquetWriter(attempts["documents"], rows.schema))
+        excluded = None
+        if "excluded" in attempts:
+            excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
+        for batch in context.open_part():
+            mask = kept[row : row + len(batch)]
+            survivors = batch if mask.all() else batch.take(mask)
+            ids, lengths = tokenizer.encode(survivors)
+            tokens.write(ids.tobytes())
+            documents.write_table(rows.documents(survivors, lengths, row + np.flatnonzero(mask)))
+            if excluded is not None:
+                excluded.write_table(rows.dropped(batch, ~mask, row))
+            row += len(batch)
+            num_tokens += len(ids)
+            context.report(documents=row, tokens=num_tokens)
+    return TaskResult(outputs, {"documents": int(kept.sum()), "tokens": num_tokens})
+
+
+def _final_reasons(context: TaskContext) -> pa.Array:
+    """Reason per document of the part after filters and dedup; null = it stays."""
+    decided = context.decisions(["record", "reason"])
+    reasons = decided["reason"].combine_chunks()
+    if not context.plan.pipeline.dedup:
+        return reasons
+    done = context.book.read("clusters", context.plan.tasks("clusters")[0].key)
+    path = context.run / done.outputs[f"{context.task.source}/{context.task.part:05d}"]
+    drops = pq.read_table(path, ["record", "reason"]).combine_chunks()
+    place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
+    return pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
+
+
+class _Rows:
+    """Builds the rows that go beside the tokens and beside the dropped texts."""
+
+    def __init__(self, context: TaskContext, reasons: pa.Array) -> None:
+        self.part = context.part
+        self.reasons = reasons
+        self.first_record = _first_record(context)
+        known = context.source.column_names()
+        self.kept_columns = [c for c in context.plan.pipeline.keep_columns if c in known]
+        self.values = context.decisions(self.kept_columns).replace_schema_metadata()
+        place = [
+            pa.field("id", pa.string()),
+            pa.field("url", pa.string()),
+            pa.field("path", pa.string()),
+            pa.field("record", pa.int64()),
+        ]
+        numbers = [pa.field("num_bytes", pa.int64()), pa.field("num_tokens", pa.int64())]
+        self.schema = pa.schema([*place, *numbers, *self.values.schema])
+        self.excluded = pa.schema(
+            [*place, pa.field("reason", pa.string()), pa.field("text", pa.large_string())]
+        )
+
+    def _place(self, batch: TextBatch) -> dict[str, Any]:
+        return {
+            "id": batch.ids,
+            "url": batch.urls,
+            "path": pa.array([self.part.path] * len(batch), pa.string()),
+            "record": pa.array(batch.records + self.first_record),
+        }
+
+    def documents(self, batch: TextBatch, lengths: np.ndarray, rows: np.ndarray) -> pa.Table:
+        """Rows of surviving documents, by their row numbers within the part."""
+        values = self.values.take(pa.array(rows))
+        columns = self._place(batch) | {
+            "num_bytes": pa.array(batch.num_bytes),
+            "num_tokens": pa.array(lengths.astype(np.int64)),
+            **{name: values[name] for name in self.kept_columns},
+        }
+        return pa.table(columns).cast(self.schema)
+
+    def dropped(self, batch: TextBatch, rows: BoolArray, start: int) -> pa.Table:
+        """Rows of dropped documents, with text and reason."""
+        gone = batch.take(rows)
+        reasons = self.reasons.take(pa.array(start + np.flatnonzero(rows)))
+        return pa.table({**self._place(gone), "reason": reasons, "text": gone.text}, self.excluded)
+
+
+def _first_record(context: TaskContext) -> int:
+    """Record number, within its file, of the part's first record."""
+    part = context.part
+    if part.first_record is not None:
+        return part.first_record
+    before = context.plan.parts[context.task.source][: context.task.part]
+    return sum(
+        context.record("filter", context.task.source, number).counts["lines"]
+        for number, other in enumerate(before)
+        if other.path == part.path
+    )

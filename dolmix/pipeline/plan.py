@@ -1,0 +1,203 @@
+"""From a pipeline and its inputs to passes of tasks, before anything runs.
+
+Task counts, barriers and keys follow from the configuration and the inputs alone, so a cluster can
+queue every pass up front and a rerun knows what is done. A key hashes what the task's result
+depends on: its part's identity, the resolved configuration of its pass, filter versions, digests of
+models and tokenizer, and the keys of the tasks that feed it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dolmix.errors import DataError
+from dolmix.files.commit import fingerprint
+from dolmix.pipeline.spec import Pipeline
+from dolmix.sources import Part, plan_parts
+from dolmix.tokenizer import Tokenizer
+
+KEY_FORMAT = "dolmix-task-1"
+PASSES = ("filter", "signatures", "candidates", "clusters", "tokenize", "store")
+"""All passes, in order; each starts when the one before it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work: a pure function of configuration, inputs and the tasks that feed it."""
+
+    pass_name: str
+    name: str
+    """For people: `web/00003`."""
+    key: str
+    """64 hex digits; the identity of the result."""
+    source: str = ""
+    part: int = 0
+    """Number of the part within its source."""
+    step: int = 0
+    """Number of the dedup step, for candidates."""
+    band: int = 0
+    """Number of the band, for candidates of MinHash."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run will do."""
+
+    pipeline: Pipeline
+    parts: dict[str, list[Part]]
+    passes: dict[str, list[Task]]
+
+    def tasks(self, pass_name: str, source: str | None = None) -> list[Task]:
+        """Tasks of a pass, in order; of one source where given."""
+        return [t for t in self.passes[pass_name] if source is None or t.source == source]
+
+    def task(self, pass_name: str, source: str, part: int) -> Task:
+        """Return the task of one part in a pass over parts."""
+        return self.tasks(pass_name, source)[part]
+
+    def describe(self) -> dict[str, Any]:
+        """Plan as plain data: what `plan.json` and `dolmix plan --json` hold."""
+        return {
+            "pipeline": self.pipeline.model_dump(mode="json"),
+            "parts": {s: [p.to_json() for p in parts] for s, parts in self.parts.items()},
+            "passes": {
+                name: [{"name": t.name, "key": t.key} for t in tasks]
+                for name, tasks in self.passes.items()
+            },
+        }
+
+
+def make_plan(pipeline: Pipeline) -> Plan:
+    """Look at the inputs and cut the run into tasks.
+
+    Raises DataError for inputs that match nothing, FilterError for missing models, ConfigError for
+    a tokenizer that does not load.
+    """
+    parts = {}
+    for name, source in pipeline.sources.items():
+        try:
+            parts[name] = plan_parts(
+                source.inputs,
+                part_bytes=pipeline.part_bytes,
+                splittable=source.fields.id is not None,
+            )
+        except DataError as error:
+            raise DataError(f"sources.{name}.inputs: {error}") from None
+    passes: dict[str, list[Task]] = {"filter": _filter_tasks(pipeline, parts)}
+    dedup_key = ""
+    if pipeline.dedup:
+        passes |= _dedup_tasks(pipeline, passes["filter"])
+        dedup_key = passes["clusters"][0].key
+    passes["tokenize"] = _tokenize_tasks(pipeline, passes["filter"], dedup_key)
+    passes["store"] = _store_tasks(pipeline, passes["tokenize"])
+    return Plan(pipeline, parts, passes)
+
+
+def task_key(pass_name: str, depends_on: dict[str, Any]) -> str:
+    """Identity of a task's result, 64 hex digits."""
+    return fingerprint({"format": KEY_FORMAT, "pass": pass_name, **_without_floats(depends_on)})
+
+
+def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task]:
+    tasks = []
+    for name, source in pipeline.sources.items():
+        judged_by = {
+            "source": name,
+            "fields": source.fields.model_dump(mode="json"),
+            "filters": [
+                {
+                    "config": f.model_dump(mode="json"),
+                    "version": f.version,
+                    "digests": f.digests(),
+                }
+                for f in source.filters
+            ],
+            "policy": pipeline.on_bad_record.policy,
+            "tag": pipeline.tag,
+        }
+        for number, part in enumerate(parts[name]):
+            key = task_key("filter", {**judged_by, "part": part.to_json()})
+            tasks.append(Task("filter", f"{name}/{number:05d}", key, name, number))
+    return tasks
+
+
+def _dedup_tasks(pipeline: Pipeline, filtered: Sequence[Task]) -> dict[str, list[Task]]:
+    steps = [
+        {
+            "config": step.model_dump(mode="json"),
+            "version": step.version,
+            "digests": step.digests(),
+        }
+        for step in pipeline.dedup
+    ]
+    signatures = []
+    for task in filtered:
+        key = task_key("signatures", {"steps": steps, "from": task.key})
+        signatures.append(Task("signatures", task.name, key, task.source, task.part))
+    upstream = [t.key for t in signatures]
+    candidates = []
+    for number, step in enumerate(pipeline.dedup):
+        for band in range(step.num_bands):
+            depends_on = {"step": steps[number], "band": band, "from": upstream}
+            key = task_key("candidates", depends_on)
+            name = f"{step.label}/{band:03d}"
+            candidates.append(Task("candidates", name, key, step=number, band=band))
+    key = task_key(
+        "clusters",
+        {
+            "steps": steps,
+            "priority": list(pipeline.sources),
+            "from": [t.key for t in candidates],
+        },
+    )
+    return {
+        "signatures": signatures,
+        "candidates": candidates,
+        "clusters": [Task("clusters", "all", key)],
+    }
+
+
+def _tokenize_tasks(pipeline: Pipeline, filtered: Sequence[Task], dedup_key: str) -> list[Task]:
+    pin = Tokenizer(pipeline.tokenizer).pin()
+    depends_on = {
+        "tokenizer": pin.model_dump(mode="json"),
+        "special_in_text": pipeline.tokenizer.special_in_text,
+        "keep_columns": pipeline.keep_columns,
+        "keep_dropped": pipeline.keep_dropped,
+        "dedup": dedup_key,
+    }
+    return [
+        Task(
+            "tokenize",
+            task.name,
+            task_key("tokenize", {**depends_on, "from": task.key}),
+            task.source,
+            task.part,
+        )
+        for task in filtered
+    ]
+
+
+def _store_tasks(pipeline: Pipeline, tokenized: Sequence[Task]) -> list[Task]:
+    tasks = []
+    for name, source in pipeline.sources.items():
+        depends_on = {
+            "source": name,
+            "version": source.version,
+            "seed": pipeline.seed,
+            "shard_tokens": pipeline.shard_tokens,
+            "from": [t.key for t in tokenized if t.source == name],
+        }
+        tasks.append(Task("store", f"{name}@{source.version}", task_key("store", depends_on), name))
+    return tasks
+
+
+def _without_floats(value: Any) -> Any:
+    """Write floats as text, so that a key never depends on how a JSON library prints them."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {k: _without_floats(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_floats(v) for v in value]
+    return value

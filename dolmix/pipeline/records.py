@@ -1,0 +1,87 @@
+"""Which tasks are done: one immutable record per task key, written last.
+
+A record is the commit of its task. It names the task's outputs (relative to the run's folder) and
+what was counted; a record whose outputs are gone counts as not written. Nothing else decides what a
+rerun does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dolmix.errors import StoreError
+from dolmix.files import commit
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """What one finished task left behind."""
+
+    pass_name: str
+    name: str
+    key: str
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    """Kind of output → path relative to the run's folder."""
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    """What was counted; whole numbers, or mappings of them."""
+    seconds: float = 0.0
+    """Wall time of the task; for people, never part of a key."""
+
+
+class RecordBook:
+    """The records of one run, on disk under `records/<pass>/<key>.json`."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def path(self, pass_name: str, key: str) -> Path:
+        """Where the record of a task is, or will be."""
+        return self.run / "records" / pass_name / f"{key}.json"
+
+    def find(self, pass_name: str, key: str) -> TaskRecord | None:
+        """Return the record of a finished task, None if it is not done or its outputs are gone."""
+        try:
+            data = orjson.loads(self.path(pass_name, key).read_bytes())
+        except FileNotFoundError:
+            return None
+        record = TaskRecord(
+            pass_name=data["pass"],
+            name=data["name"],
+            key=data["key"],
+            outputs=data["outputs"],
+            counts=data["counts"],
+            seconds=data["seconds"],
+        )
+        whole = all((self.run / output).exists() for output in record.outputs.values())
+        return record if whole else None
+
+    def read(self, pass_name: str, key: str) -> TaskRecord:
+        """Return the record of a task that must be done already.
+
+        Raises StoreError if it is not: a task ran before the pass that feeds it.
+        """
+        record = self.find(pass_name, key)
+        if record is None:
+            raise StoreError(
+                f"{self.path(pass_name, key)}: no record of this {pass_name} task, or its outputs "
+                f"are gone. Run the pipeline again: it does what has no record."
+            )
+        return record
+
+    def write(self, record: TaskRecord) -> None:
+        """Commit a task."""
+        commit.write_json(
+            self.path(record.pass_name, record.key),
+            {
+                "pass": record.pass_name,
+                "name": record.name,
+                "key": record.key,
+                "outputs": dict(record.outputs),
+                "counts": dict(record.counts),
+                "seconds": round(record.seconds, 3),
+            },
+            indent=1,
+        )
