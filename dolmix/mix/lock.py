@@ -1,0 +1,247 @@
+"""The lock: a mix fully resolved and pinned, in one JSON file.
+
+`Lock.order` holds every integer that decides which instance trains when, and nothing else;
+`Lock.order_hash` is the digest of its canonical JSON. Store paths, token counts and the mix file's
+text stand beside it, outside what is hashed, so that moving stores keeps the order. Normative:
+order specification, section 7.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr
+
+from dolmix.config import Name, Schema, parse
+from dolmix.errors import ConfigError, LockError
+from dolmix.files.commit import fingerprint, write_bytes
+from dolmix.mix.schedule import BatchPhase, Schedule
+
+if TYPE_CHECKING:
+    from dolmix.shards import Store
+
+Count = Annotated[int, Field(ge=0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Versions(Schema):
+    """Which definitions an order follows."""
+
+    mix: Literal["dolmix-mix-1"] = "dolmix-mix-1"
+    perm: Literal["dolmix-perm-1"] = "dolmix-perm-1"
+    store: Literal["dolmix-store-1"] = "dolmix-store-1"
+
+
+class OrderSource(Schema):
+    """What an order knows of a source."""
+
+    content_hash: Digest
+    """Content hash of the store: its tokens and document ends."""
+    num_instances: Count
+    """Instances of the source (N_s)."""
+
+
+class OrderStage(Schema):
+    """A stage in whole instances."""
+
+    name: Name
+    """Name of the stage."""
+    instances: Count
+    """Size of the stage (K)."""
+    order: Literal["fresh", "reuse"]
+    """`fresh` goes on in each source; `reuse` reshuffles it from the start."""
+    quotas: dict[Name, Count]
+    """Instances per source, every source of the mix named; their sum is `instances`."""
+
+
+class OrderSpec(Schema):
+    """Everything that decides an order: integers, names and hashes."""
+
+    versions: Versions = Versions()
+    seed: Count
+    sequence_length: Annotated[int, Field(ge=1)]
+    """Tokens that a model sees of one instance (L)."""
+    packing: Literal["concat"] = "concat"
+    block: Annotated[int, Field(ge=1)]
+    """Instances of a block (B)."""
+    batch_size: Annotated[tuple[BatchPhase, ...], Field(min_length=1)]
+    """Batch schedule."""
+    sources: dict[Name, OrderSource]
+    stages: tuple[OrderStage, ...]
+
+    @property
+    def hash(self) -> str:
+        """Blake2b-256 of the canonical JSON of this object."""
+        return fingerprint(self.model_dump(mode="json"))
+
+    @property
+    def schedule(self) -> Schedule:
+        """Batch sizes by step."""
+        return Schedule(self.batch_size)
+
+    @property
+    def num_instances(self) -> int:
+        """Instances of all stages together."""
+        return sum(stage.instances for stage in self.stages)
+
+    @property
+    def num_steps(self) -> int:
+        """Whole steps that the stages fill."""
+        return self.schedule.step_of(self.num_instances) - 1
+
+
+class LockSource(Schema):
+    """Where a source lies and how much of it the mix takes; none of it decides the order."""
+
+    path: str
+    """Store directory, relative to the folder of the lock file."""
+    version: int
+    """Version of the store."""
+    tokens: Count
+    """Tokens in the store."""
+    documents: Count
+    """Documents in the store."""
+    epochs: dict[Name, float]
+    """Passes over the source per stage, to four decimals."""
+
+
+class LockStage(Schema):
+    """What was asked of a stage."""
+
+    asked_tokens: Count
+    """Tokens in the mix file, before rounding down to whole steps."""
+
+
+class Lock(Schema):
+    """A resolved mix. `read_lock` gives one from a file, `dolmix.mix.resolve` from a mix."""
+
+    format: Literal["dolmix-lock-1"] = "dolmix-lock-1"
+    name: Name
+    """Name of the mix."""
+    order: OrderSpec
+    """What is hashed: everything that decides which instance trains when."""
+    order_hash: Digest
+    """Hash of `order`."""
+    sources: dict[Name, LockSource]
+    stages: dict[Name, LockStage]
+    mix: str
+    """Text of the mix file."""
+    overrides: tuple[str, ...] = ()
+    """`key.path=value` settings that replaced those of the file."""
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """Folder that store paths are relative to."""
+        return self._folder
+
+    def at(self, folder: Path) -> "Lock":
+        """Return the same lock, to be read from `folder`; store paths as they are."""
+        copy = self.model_copy()
+        copy._folder = folder  # noqa: SLF001 - its own class
+        return copy
+
+    def store_path(self, source: str) -> Path:
+        """Path of a source's store, from the working directory."""
+        return self.folder / self.sources[source].path
+
+    def open_store(self, source: str) -> "Store":
+        """Open the store of a source.
+
+        Raises StoreError if there is none, LockError if its content is not what was pinned: both
+        hashes, and what differs.
+        """
+        from dolmix.shards import open_store
+
+        store = open_store(self.store_path(source))
+        if store.content_hash == self.order.sources[source].content_hash:
+            return store
+        message = self._other_content(source, store)
+        store.close()
+        raise LockError(message)
+
+    def write(self, path: str | Path) -> bool:
+        """Write the lock file at once; store paths are rewritten to start from its folder.
+
+        Returns False where the file already holds these bytes: it is left alone.
+        """
+        path = Path(path)
+        data = self._encoded(path.parent)
+        if path.is_file() and path.read_bytes() == data:
+            return False
+        write_bytes(path, data)
+        return True
+
+    def _encoded(self, folder: Path) -> bytes:
+        value = self.model_dump(mode="json")
+        for source, entry in value["sources"].items():
+            entry["path"] = relative_to(folder, self.store_path(source))
+        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+
+    def _other_content(self, source: str, store: "Store") -> str:
+        locked = self.sources[source]
+        counts = (
+            ("tokens", locked.tokens, store.num_tokens),
+            ("documents", locked.documents, store.num_documents),
+        )
+        differing = [f"{name} {was:,} -> {now:,}" for name, was, now in counts if was != now]
+        return (
+            f"source {source!r}: the store at {self.store_path(source)} is not the one locked.\n"
+            f"  locked  {self.order.sources[source].content_hash}\n"
+            f"  found   {store.content_hash}\n"
+            f"  differs in {', '.join(differing) or 'tokens of equal number'}\n"
+            f"Restore the locked version, or resolve the mix again: its order changes."
+        )
+
+
+def read_lock(path: str | Path) -> Lock:
+    """Read a lock file.
+
+    Raises LockError if there is none, if it is no lock, or if its order does not hash to
+    `order_hash`.
+    """
+    path = Path(path)
+    raw = _read_json(path)
+    try:
+        lock = parse(Lock, raw, origin=str(path)).at(path.parent)
+    except ConfigError as error:
+        raise LockError(f"{error}\nWrite the lock anew: dolmix mix resolve MIX") from None
+    if lock.order.hash != lock.order_hash:
+        raise LockError(
+            f"{path}: order_hash is {lock.order_hash}, but its order hashes to {lock.order.hash}: "
+            f"the file was changed by hand. Write the lock anew: dolmix mix resolve MIX"
+        )
+    _check_sums(lock, path)
+    return lock
+
+
+def relative_to(folder: Path, path: Path) -> str:
+    """Path as seen from `folder`, with forward slashes."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise LockError(f"{path}: no such lock. Write it: dolmix mix resolve MIX") from None
+    except (ValueError, OSError) as error:
+        raise LockError(
+            f"{path}: not a lock, which is JSON ({error}). A mix file becomes a lock by: "
+            f"dolmix mix resolve {path}"
+        ) from None
+
+
+def _check_sums(lock: Lock, path: Path) -> None:
+    names = lock.order.sources.keys()
+    for stage in lock.order.stages:
+        if stage.quotas.keys() != names or sum(stage.quotas.values()) != stage.instances:
+            raise LockError(
+                f"{path}: stage {stage.name!r} holds {stage.instances:,} instances, its quotas "
+                f"name {len(stage.quotas)} of {len(names)} sources with sum "
+                f"{sum(stage.quotas.values()):,}. Write the lock anew: dolmix mix resolve MIX"
+            )
+    if lock.sources.keys() != names:
+        raise LockError(f"{path}: sources and order.sources differ. Write the lock anew.")

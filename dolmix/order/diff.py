@@ -1,0 +1,111 @@
+"""What differs between two locked mixes, and the first step whose batch differs.
+
+The first differing step is found without walking through the run: instances that both orders draw
+alike by construction (same names, seeds, stores, and counts at the edges of a block) are skipped,
+and batches are compared only from there on.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from dolmix.mix import Lock, OrderSpec
+from dolmix.order.interleave import StageOrder
+from dolmix.order.lookup import Order, open_order
+
+
+def diff_locks(a: Lock, b: Lock) -> dict[str, Any]:
+    """Compare two locks in JSON types; a value that differs is `[of a, of b]`, None where absent.
+
+    `settings`                seed, sequence_length, block, batch_size, versions
+    `sources`                 content_hash, num_instances
+    `stages`                  instances, order, quotas by source
+    `first_differing_step`    None where all steps hold the same rows
+    """
+    left, right = a.order.model_dump(mode="json"), b.order.model_dump(mode="json")
+    nested = {"sources", "stages"}
+    stages = [{s.pop("name"): s for s in order["stages"]} for order in (left, right)]
+    return {
+        "same_order": a.order_hash == b.order_hash,
+        "settings": _changes(
+            {k: v for k, v in left.items() if k not in nested},
+            {k: v for k, v in right.items() if k not in nested},
+        ),
+        "sources": _changes(left["sources"], right["sources"]),
+        "stages": _changes(*stages),
+        "first_differing_step": first_differing_step(open_order(a), open_order(b)),
+    }
+
+
+def first_differing_step(a: Order, b: Order) -> int | None:
+    """First step whose rows differ between two orders: other tokens, another place, or no step.
+
+    Rows are the same if source, store content, epoch and instance are. None if all steps agree.
+    """
+    if (a.spec.sequence_length, a.spec.packing) != (b.spec.sequence_length, b.spec.packing):
+        return 1
+    resized = _first_resized_step(a, b)
+    last = min(a.num_steps, b.num_steps, resized - 1)
+    start = a.schedule.step_of(_common_start(a, b))
+    for step in range(min(start, last + 1), last + 1):
+        if not _same_batch(a, b, step):
+            return step
+    return None if last == a.num_steps == b.num_steps else last + 1
+
+
+def _first_resized_step(a: Order, b: Order) -> int:
+    """First step that takes another number of instances; one beyond both orders if none does."""
+    for step in sorted({*a.schedule.changes(), *b.schedule.changes()}):
+        if a.schedule.size(step) != b.schedule.size(step):
+            return step
+    return max(a.num_steps, b.num_steps) + 1
+
+
+def _same_batch(a: Order, b: Order, step: int) -> bool:
+    left, right = a.batch(step), b.batch(step)
+    same = np.array_equal(left.epoch, right.epoch) and np.array_equal(left.instance, right.instance)
+    return same and _sources(a, left.source) == _sources(b, right.source)
+
+
+def _sources(order: Order, source: np.ndarray[Any, Any]) -> list[tuple[str, str]]:
+    known = [(name, order.spec.sources[name].content_hash) for name in order.sources]
+    return [known[s] for s in source.tolist()]
+
+
+def _common_start(a: Order, b: Order) -> int:
+    """Return a number of leading instances that both orders draw alike, by construction."""
+    if (a.spec.seed, a.spec.block) != (b.spec.seed, b.spec.block):
+        return 0
+    done = 0
+    for n, (left, right) in enumerate(zip(a.spec.stages, b.spec.stages, strict=False)):
+        if not _same_draws(a.spec, b.spec, n):
+            return done
+        if (left.instances, left.quotas) != (right.instances, right.quotas):
+            return done + _common_blocks(StageOrder(a.spec, n), StageOrder(b.spec, n), a.spec.block)
+        done += left.instances
+    return done
+
+
+def _same_draws(a: OrderSpec, b: OrderSpec, n: int) -> bool:
+    """Whether the n-th stages have the same name and kind and draw from the same stores."""
+    left, right = a.stages[n], b.stages[n]
+    drawn = [{s: a.sources[s] for s, quota in left.quotas.items() if quota}]
+    drawn.append({s: b.sources[s] for s, quota in right.quotas.items() if quota})
+    return (left.name, left.order) == (right.name, right.order) and drawn[0] == drawn[1]
+
+
+def _common_blocks(a: StageOrder, b: StageOrder, size: int) -> int:
+    """Leading instances in whole blocks that hold the same counts of the same sources."""
+    shared = min(a.size, b.size) // size
+    for number in range(shared + 1):
+        if a.named_counts(number * size) != b.named_counts(number * size):
+            return (number - 1) * size
+    return shared * size
+
+
+def _changes(a: Any, b: Any) -> Any:
+    """Nested differences of two JSON values: equal parts are left out, others become [a, b]."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(a.keys() | b.keys())
+        return {k: _changes(a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
+    return [a, b]

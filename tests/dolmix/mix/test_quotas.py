@@ -1,0 +1,161 @@
+"""Quotas: exact sums, fixed shares first, caps with a way out."""
+
+import re
+from fractions import Fraction
+from typing import Any
+
+import naive_order as naive
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dolmix.errors import MixError
+from dolmix.mix import Mix
+from dolmix.mix.quotas import hamilton, plan_stages
+
+SUPPLY = {"code": 13, "papers": 70_000, "web": 1000}
+WEIGHTS = {"code": 0.22, "papers": 0.08, "web": 0.7}
+
+
+def mix_of(stages: list[dict[str, Any]], *, batch_size: Any = 1, max_epochs: float = 1000) -> Mix:
+    """Declare a mix over code, papers and web with L = 10."""
+    return Mix.model_validate(
+        {
+            "name": "m",
+            "seed": 1,
+            "sequence_length": 10,
+            "batch_size": batch_size,
+            "sources": {s: {"store": f"{s}@1", "max_epochs": max_epochs} for s in SUPPLY},
+            "stages": stages,
+        }
+    )
+
+
+def test_quotas_are_the_published_ones() -> None:
+    """The quotas of the specification's section 8."""
+    stages = plan_stages(
+        mix_of(
+            [
+                {"name": "main", "tokens": 25_010, "weights": WEIGHTS},
+                {"name": "anneal", "tokens": 3_010, "weights": WEIGHTS, "order": "reuse"},
+            ]
+        ),
+        SUPPLY,
+    )
+    assert stages[0].quotas == {"code": 550, "papers": 200, "web": 1751}
+    assert stages[1].quotas == {"code": 66, "papers": 24, "web": 211}
+
+
+@given(
+    st.integers(0, 10**12),
+    st.dictionaries(
+        st.sampled_from("abcdefg"), st.fractions(0, 10, max_denominator=1000), min_size=1
+    ),
+)
+@settings(deadline=None, max_examples=100)
+def test_hamilton_sums_exactly_and_matches_its_twin(
+    total: int, weights: dict[str, Fraction]
+) -> None:
+    """Quotas sum to the total, are within one of the ideal, and ties go by name as in the twin."""
+    weights["h"] = Fraction(1)
+    quotas = hamilton(total, weights)
+    assert sum(quotas.values()) == total
+    assert quotas == naive.hamilton(total, weights)
+
+
+def test_ties_go_by_name() -> None:
+    """Equal remainders: the first names get one more."""
+    assert hamilton(2, dict.fromkeys("cab", Fraction(1))) == {"a": 1, "b": 1, "c": 0}
+
+
+def test_fixed_shares_come_first() -> None:
+    """Tokens and epochs are taken as they are, rounded down; weights share what they leave."""
+    weights = {"web": 3, "code": {"epochs": 0.5}, "papers": {"tokens": 1234}}
+    (stage,) = plan_stages(mix_of([{"name": "main", "tokens": 10_000, "weights": weights}]), SUPPLY)
+    assert stage.quotas == {"code": 6, "papers": 123, "web": 871}
+
+
+def test_stages_fill_whole_steps() -> None:
+    """K is rounded down so that each stage ends with a step, also where the batch size changes."""
+    schedule = [{"from_step": 1, "instances": 8}, {"from_step": 4, "instances": 20}]
+    stages = [
+        {"name": "main", "tokens": 399, "weights": WEIGHTS},
+        {"name": "anneal", "tokens": 659, "weights": WEIGHTS},
+    ]
+    planned = plan_stages(mix_of(stages, batch_size=schedule), SUPPLY)
+    assert [stage.instances for stage in planned] == [24, 60]
+
+
+def test_a_stage_shorter_than_a_step_is_refused() -> None:
+    """The message names the stage, the step's size and the tokens that would do."""
+    with pytest.raises(MixError, match=r"'main'.*Raise its tokens to 640"):
+        plan_stages(
+            mix_of([{"name": "main", "tokens": 630, "weights": WEIGHTS}], batch_size=64), SUPPLY
+        )
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"web": {"tokens": 2000}, "code": 1, "papers": 1},
+        {"web": {"tokens": 500}, "papers": {"epochs": 0.0001}},
+    ],
+)
+def test_fixed_shares_that_do_not_fit_are_refused(weights: dict[str, Any]) -> None:
+    """More than the stage, or less with no weight to fill it: the sizes are told."""
+    with pytest.raises(MixError, match=r"holds 100 instances.*take (200|57)"):
+        plan_stages(mix_of([{"name": "main", "tokens": 1000, "weights": weights}]), SUPPLY)
+
+
+def test_a_source_beyond_its_cap_is_named_with_numbers_and_the_way_out() -> None:
+    """Demand, supply, epochs and cap are told, and the largest budget in whole steps."""
+    stages = [{"name": "main", "tokens": 25_010, "weights": WEIGHTS}]
+    with pytest.raises(MixError) as caught:
+        plan_stages(mix_of(stages, max_epochs=2, batch_size=4), SUPPLY)
+    said = str(caught.value)
+    assert "source 'code' needs 550 instances (5,500 tokens) but has 13 (130 tokens)" in said
+    assert "42.31 epochs, max_epochs=2" in said
+    assert "Raise sources.code.max_epochs or lower its weight." in said
+    assert "source 'web'" not in said
+    assert "Largest budget as it is: 1,200 tokens (main 1,200)." in said
+
+
+shares = st.one_of(
+    st.decimals("0.01", 9, places=2).map(float),
+    st.integers(10, 400).map(lambda t: {"tokens": t}),
+    st.decimals("0.01", 2, places=2).map(lambda e: {"epochs": float(e)}),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(400, 4000), st.lists(shares, min_size=2, max_size=2)),
+        min_size=1,
+        max_size=2,
+    ),
+    st.integers(1, 7),
+    st.decimals("0.1", 3, places=1).map(float),
+)
+@settings(deadline=None, max_examples=100)
+def test_the_advised_budget_resolves_and_quotas_always_sum(
+    declared: list[tuple[int, list[Any]]], batch: int, cap: float
+) -> None:
+    """Whatever is declared, quotas sum to their stage within caps; an advised budget resolves."""
+    supply = {"code": 9, "papers": 40, "web": 25}
+    stages = [
+        {"name": f"s{n}", "tokens": t, "weights": {"web": 1.5, "code": two[0], "papers": two[1]}}
+        for n, (t, two) in enumerate(declared)
+    ]
+    try:
+        planned = plan_stages(mix_of(stages, batch_size=batch, max_epochs=cap), supply)
+    except MixError as error:
+        advised = re.search(r"Largest budget as it is: [\d,]+ tokens \((.*)\)", str(error))
+        if advised is None:
+            return
+        for stage, said in zip(stages, advised[1].split(", "), strict=True):
+            stage["tokens"] = int(said.split()[1].replace(",", ""))
+        planned = plan_stages(mix_of(stages, batch_size=batch, max_epochs=cap), supply)
+    for stage in planned:
+        assert sum(stage.quotas.values()) == stage.instances
+    for source, have in supply.items():
+        assert sum(stage.quotas[source] for stage in planned) <= int(Fraction(str(cap)) * have)

@@ -1,0 +1,186 @@
+"""Resolving, locks and checks, over real stores."""
+
+import json
+import shutil
+from pathlib import Path
+
+import mix_stores
+import pytest
+
+from dolmix.errors import LockError, MixError, StoreError
+from dolmix.mix import (
+    Lock,
+    check_file,
+    describe,
+    load_mix,
+    lock_path_of,
+    read_lock,
+    resolve,
+    resolve_file,
+)
+
+
+@pytest.fixture
+def mix_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write the small mix over three stores; the working directory is its folder."""
+    monkeypatch.chdir(tmp_path)
+    return mix_stores.write_small_mix(tmp_path)
+
+
+def locked(mix_file: Path) -> tuple[Lock, Path]:
+    """Resolve the mix and write its lock beside it."""
+    target = lock_path_of(mix_file)
+    lock = resolve_file(mix_file)
+    lock.write(target)
+    return lock, target
+
+
+def test_a_lock_pins_stores_and_reads_back_the_same(mix_file: Path) -> None:
+    """Content hashes, instance counts and quotas are in the lock; reading gives it back."""
+    lock, target = locked(mix_file)
+    read = read_lock(target)
+    assert read == lock
+    assert read.mix == mix_stores.MIX
+    for name, pin in read.order.sources.items():
+        with read.open_store(name) as store:
+            assert store.content_hash == pin.content_hash
+            assert pin.num_instances == (store.num_tokens - 1) // 16
+            assert read.sources[name].tokens == store.num_tokens
+    for stage in read.order.stages:
+        assert sum(stage.quotas.values()) == stage.instances
+        assert stage.instances % 4 == 0
+
+
+def test_resolving_again_leaves_the_same_bytes(mix_file: Path) -> None:
+    """A second resolve writes nothing; from another folder only the store paths differ."""
+    lock, target = locked(mix_file)
+    before = target.read_bytes()
+    assert not resolve_file(mix_file).write(target)
+    assert target.read_bytes() == before
+    elsewhere = mix_file.parent / "locks" / "deep" / "small.lock.json"
+    lock.write(elsewhere)
+    moved = read_lock(elsewhere)
+    assert moved.sources["web"].path == "../../stores/web@1"
+    assert moved.order_hash == lock.order_hash
+    moved.open_store("web").close()
+
+
+def test_no_float_and_no_path_is_hashed(mix_file: Path) -> None:
+    """The hashed part holds integers, names and hashes; moving stores and lock keeps the hash."""
+    _, target = locked(mix_file)
+
+    def leaves(value: object) -> list[object]:
+        if isinstance(value, dict):
+            return [leaf for v in value.values() for leaf in leaves(v)]
+        return [leaf for v in value for leaf in leaves(v)] if isinstance(value, list) else [value]
+
+    order = json.loads(target.read_bytes())["order"]
+    assert all(isinstance(leaf, (int, str)) for leaf in leaves(order))
+    assert "stores" not in json.dumps(order)
+
+
+def test_weights_decide_the_hash_and_their_order_in_the_file_does_not(mix_file: Path) -> None:
+    """Sources and weights may be listed in any order; another seed is another order."""
+    lock = resolve_file(mix_file)
+    mix = load_mix(mix_file)
+    turned = mix.model_copy(update={"sources": dict(reversed(mix.sources.items()))})
+    assert resolve(turned, "", mix_file.parent).order_hash == lock.order_hash
+    assert resolve_file(mix_file, ["seed=8"]).order_hash != lock.order_hash
+    assert resolve_file(mix_file, ["seed=8"]).overrides == ("seed=8",)
+
+
+def test_what_was_asked_and_what_is_left_over_is_told(mix_file: Path) -> None:
+    """Tokens of a stage and its remainder sum to what the mix file asked for."""
+    told = describe(resolve_file(mix_file))
+    assert told["tokens"] == told["instances"] * 16
+    assert [s["tokens"] + s["left_over_tokens"] for s in told["stages"]] == [1600, 700]
+    assert told["stages"][0]["first_step"] == 1
+    assert told["stages"][1]["first_step"] == told["stages"][0]["last_step"] + 1
+    assert told["steps"] == told["stages"][1]["last_step"]
+    assert sum(s["tokens"] for s in told["sources"].values()) == told["tokens"]
+
+
+def test_an_absent_store_and_a_short_one_are_named(mix_file: Path) -> None:
+    """Every missing store is told with the setting that names it; so is one without an instance."""
+    shutil.rmtree(mix_file.parent / "stores" / "web@1")
+    shutil.rmtree(mix_file.parent / "stores" / "docs@1")
+    with pytest.raises(StoreError, match=r"(?s)sources.docs.store.*sources.web.store"):
+        resolve_file(mix_file)
+    mix_stores.write_store(mix_file.parent / "stores", "web", [16])
+    mix_stores.write_store(mix_file.parent / "stores", "docs", [90])
+    with pytest.raises(MixError, match=r"source 'web' has 16 tokens .* needs 17"):
+        resolve_file(mix_file)
+
+
+def test_stores_of_two_tokenizers_do_not_mix(mix_file: Path) -> None:
+    """Equal ids of different vocabularies are different text: both digests are told."""
+    shutil.rmtree(mix_file.parent / "stores" / "code@1")
+    mix_stores.write_store(mix_file.parent / "stores", "code", [90] * 9, digest="cd" * 32)
+    with pytest.raises(MixError, match=r"(?s)2 tokenizers.*cdcd.*  code"):
+        resolve_file(mix_file)
+
+
+def test_a_store_of_other_content_is_refused_with_both_hashes(mix_file: Path) -> None:
+    """A changed store is found by check and refused on opening, with what differs."""
+    lock, target = locked(mix_file)
+    shutil.rmtree(mix_file.parent / "stores" / "web@1")
+    manifest = mix_stores.write_store(mix_file.parent / "stores", "web", [50] * 20)
+    _, findings = check_file(target)
+    assert [finding.source for finding in findings] == ["web"]
+    said = findings[0].message
+    assert lock.order.sources["web"].content_hash in said
+    assert manifest.content_hash in said
+    assert "documents 40 -> 20" in said
+    with pytest.raises(LockError, match="is not the one locked"):
+        read_lock(target).open_store("web")
+
+
+def test_check_finds_a_lock_that_the_mix_has_left_behind(mix_file: Path) -> None:
+    """A mix is checked against the lock beside it; a changed mix is a finding."""
+    locked(mix_file)
+    assert check_file(mix_file)[1] == []
+    mix_file.write_text(mix_stores.MIX.replace("seed: 7", "seed: 70"), encoding="utf-8")
+    (finding,) = check_file(mix_file)[1]
+    assert "not what the mix resolves to today" in finding.message
+
+
+def test_a_lock_changed_by_hand_is_refused(mix_file: Path) -> None:
+    """order_hash must be the hash of order."""
+    _, target = locked(mix_file)
+    target.write_text(target.read_text().replace('"seed": 7', '"seed": 8'))
+    with pytest.raises(LockError, match="changed by hand"):
+        read_lock(target)
+
+
+@pytest.mark.parametrize("change", ["quota", "source"])
+def test_a_lock_that_contradicts_itself_is_refused(mix_file: Path, change: str) -> None:
+    """Quotas must sum to their stage and name every source, whoever wrote the lock."""
+    lock, target = locked(mix_file)
+    order = lock.order.model_dump(mode="json")
+    if change == "quota":
+        order["stages"][0]["quotas"]["web"] += 1
+    else:
+        del order["sources"]["web"]
+    spec = type(lock.order).model_validate(order)
+    lock.model_copy(update={"order": spec, "order_hash": spec.hash}).write(target)
+    with pytest.raises(LockError, match="quotas"):
+        read_lock(target)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (mix_stores.MIX, "not a lock, which is JSON"),
+        ("{}", "required, but missing"),
+        ("[1]", "list"),
+    ],
+)
+def test_files_that_are_no_lock_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    """A mix file, an empty object, a list: the error says what a lock is and how to write one."""
+    path = tmp_path / "x.lock.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(LockError, match=said) as caught:
+        read_lock(path)
+    assert "dolmix mix resolve" in str(caught.value)
+    with pytest.raises(LockError, match="no such lock"):
+        read_lock(tmp_path / "absent.lock.json")
