@@ -28,7 +28,7 @@ say "5/5 which documents were in step 37, and which steps saw the first of them?
 dolmix order show $run/mix.lock.json --step 37 | head -n 12
 document=$(dolmix order show $run/mix.lock.json --step 37 --json | python -c '
 import json, sys
-print(json.load(sys.stdin)["places"][0]["documents"][0]["id"])')
+print(json.load(sys.stdin)["rows"][0]["documents"][0]["id"])')
 dolmix order find $run/mix.lock.json --doc "$document"
 
 say "done in $((SECONDS - started)) s. Where to look next:

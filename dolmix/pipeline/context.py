@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,13 @@ from dolmix.files import commit
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook, TaskRecord
 from dolmix.pipeline.spec import Source
-from dolmix.sources import Part, PartReader
+from dolmix.sources import BadRecord, Part, PartReader, read_part
 
 REPORT_EVERY_S = 0.5
+
+
+def _ignore(record: BadRecord) -> None:
+    """Pass over a bad record that the filter pass has set aside already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +80,15 @@ class TaskContext:
         """Every part of the run as (source, number), in the order that numbers documents."""
         return [(s, n) for s, parts in self.plan.parts.items() for n in range(len(parts))]
 
-    def open_part(self, **options: Any) -> PartReader:
+    def open_part(self, report: Callable[[BadRecord], None] = _ignore) -> PartReader:
         """Open the task's part for reading, with the record fields that its filters ask for."""
         extra = sorted({path for f in self.source.filters for path in f.fields()})
-        return PartReader(
-            self.part,
-            self.source.fields,
-            extra,
-            self.plan.pipeline.on_bad_record,
-            **options,
-        )
+        bad = self.plan.pipeline.on_bad_record
+        return read_part(self.part, self.source.fields, extra, bad, report)
 
     def decisions(self, columns: list[str] | None = None) -> pa.Table:
         """Decisions of the filter pass on the task's part; one row a document, in reading order."""
-        return pq.read_table(self.run / self.upstream("filter").outputs["decisions"], columns)
+        return pq.read_table(self.run / self.upstream("filter").outputs["decisions"], columns=columns)
 
     def kept_by_filters(self) -> BoolArray:
         """(documents of the part,) bool: no filter dropped it."""

@@ -125,8 +125,10 @@ class Monitor(NullMonitor):
                 return
 
     def _write(self, line: str, *, final: bool = False) -> None:
-        live = sys.stderr.isatty()
-        sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if final or not live else ""))
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if final else ""))
+        else:
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 

@@ -116,7 +116,8 @@ def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task
             "tag": pipeline.tag,
         }
         for number, part in enumerate(parts[name]):
-            key = task_key("filter", {**judged_by, "part": part.to_json()})
+            where = {k: v for k, v in part.to_json().items() if k != "uri"}
+            key = task_key("filter", {**judged_by, "part": where})
             tasks.append(Task("filter", f"{name}/{number:05d}", key, name, number))
     return tasks
 

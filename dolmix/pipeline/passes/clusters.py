@@ -51,7 +51,7 @@ def _kept_documents(context: TaskContext) -> pa.Table:
         for part in range(len(context.plan.parts[name])):
             record = context.record("filter", name, part)
             columns = ["record", "id", "num_bytes", *known]
-            table = pq.read_table(context.run / record.outputs["decisions"], [*columns, "reason"])
+            table = pq.read_table(context.run / record.outputs["decisions"], columns=[*columns, "reason"])
             table = table.filter(table["reason"].is_null()).select(columns)
             size = len(table)
             table = table.append_column("source", pa.array([name] * size, pa.string()))

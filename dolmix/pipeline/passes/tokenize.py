@@ -64,7 +64,7 @@ def _final_reasons(context: TaskContext) -> pa.Array:
         return reasons
     done = context.book.read("clusters", context.plan.tasks("clusters")[0].key)
     path = context.run / done.outputs[f"{context.task.source}/{context.task.part:05d}"]
-    drops = pq.read_table(path, ["record", "reason"]).combine_chunks()
+    drops = pq.read_table(path, columns=["record", "reason"]).combine_chunks()
     place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
     return pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
 

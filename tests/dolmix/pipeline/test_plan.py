@@ -1,0 +1,102 @@
+"""The plan: keys change exactly when results do."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import builders
+import pytest
+
+from dolmix.config import parse
+from dolmix.errors import DataError
+from dolmix.pipeline.plan import PASSES, Plan, make_plan
+from dolmix.pipeline.spec import Pipeline
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Two sources of a few documents each."""
+    records = [builders.document(n) for n in range(40)]
+    builders.write_jsonl(tmp_path / "in" / "web.jsonl", records)
+    builders.write_parquet(tmp_path / "in" / "docs.parquet", records)
+    return tmp_path
+
+
+def plan_of(corpus: Path, tokenizer: Path, **settings: Any) -> Plan:
+    """Plan a run over the corpus."""
+    sources = {
+        "web": {"inputs": [str(corpus / "in" / "*.jsonl")], "filters": [{"type": "gopher"}]},
+        "docs": {"inputs": [str(corpus / "in" / "*.parquet")]},
+    }
+    raw = builders.pipeline(
+        corpus / "run",
+        tokenizer,
+        **{"sources": sources, "dedup": [{"type": "exact"}], "part_bytes": 4096, **settings},
+    )
+    return make_plan(parse(Pipeline, raw, origin="test"))
+
+
+def keys(plan: Plan) -> dict[str, list[str]]:
+    """Task keys by pass."""
+    return {name: [t.key for t in tasks] for name, tasks in plan.passes.items()}
+
+
+def test_a_plan_is_a_function_of_file_and_inputs(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Planning twice gives the same tasks; large files are cut into several."""
+    first, second = plan_of(corpus, tiny_tokenizer), plan_of(corpus, tiny_tokenizer)
+    assert keys(first) == keys(second)
+    assert tuple(first.passes) == PASSES
+    assert len(first.parts["web"]) > 2
+
+
+def test_workers_and_cap_change_no_key(corpus: Path, tiny_tokenizer: Path) -> None:
+    """What cannot change a result stays out of the keys."""
+    other = plan_of(
+        corpus,
+        tiny_tokenizer,
+        executor={"type": "local", "workers": 4},
+        on_bad_record={"policy": "fail", "max_frac": 0.5},
+    )
+    assert keys(other) == keys(plan_of(corpus, tiny_tokenizer))
+
+
+def test_a_dedup_setting_leaves_the_filter_pass_alone(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Changing a later pass never redoes an earlier one."""
+    before = keys(plan_of(corpus, tiny_tokenizer))
+    after = keys(plan_of(corpus, tiny_tokenizer, dedup=[{"type": "minhash"}]))
+    assert before["filter"] == after["filter"]
+    for name in ("signatures", "clusters", "tokenize", "store"):
+        assert not set(before[name]) & set(after[name])
+
+
+def test_a_filter_setting_redoes_its_source_only(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Another source's filter tasks keep their keys."""
+    before = plan_of(corpus, tiny_tokenizer)
+    sources = {
+        "web": {
+            "inputs": [str(corpus / "in" / "*.jsonl")],
+            "filters": [{"type": "gopher", "min_word_count": 51}],
+        },
+        "docs": {"inputs": [str(corpus / "in" / "*.parquet")]},
+    }
+    after = plan_of(corpus, tiny_tokenizer, sources=sources)
+    for source, same in (("web", False), ("docs", True)):
+        old, new = ([t.key for t in p.tasks("filter", source)] for p in (before, after))
+        assert (old == new) is same
+
+
+def test_a_changed_input_changes_its_key(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Content at the ends of the file, its size, and its time are its identity."""
+    before = keys(plan_of(corpus, tiny_tokenizer))["filter"]
+    path = corpus / "in" / "web.jsonl"
+    stat = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"doc-0", b"doc-O"))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert keys(plan_of(corpus, tiny_tokenizer))["filter"] != before
+
+
+def test_inputs_that_match_nothing_are_named(corpus: Path, tiny_tokenizer: Path) -> None:
+    """A pattern without a file is an error at plan time, with the source it belongs to."""
+    sources = {"web": {"inputs": [str(corpus / "nothing" / "*.jsonl")]}}
+    with pytest.raises(DataError, match=r"sources\.web\.inputs: .*nothing"):
+        plan_of(corpus, tiny_tokenizer, sources=sources)
