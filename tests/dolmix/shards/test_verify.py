@@ -1,0 +1,164 @@
+"""What `verify` promises: a sound store has no findings; each kind of damage is found and named."""
+
+import json
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import store_builder
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dolmix.files.commit import canonical_json, file_digest
+from dolmix.shards import verify
+from dolmix.shards.layout import Manifest, content_hash
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Write a sound store of four shards, two of them equal in size."""
+    documents = store_builder.documents([3, 3, 2, 4, 4, 2, 9])
+    store_builder.write(tmp_path, documents, shard_tokens=6)
+    found = tmp_path / "web@1"
+    assert verify(found, full=True) == []
+    return found
+
+
+def named(root: Path, *, full: bool) -> set[str]:
+    """Files named by the findings."""
+    return {finding.file for finding in verify(root, full=full)}
+
+
+def repin(root: Path, change: Callable[[dict], None] = lambda _: None) -> None:
+    """Let the manifest agree with the files' digests again, as a wrong writer would."""
+    raw = json.loads((root / "manifest.json").read_bytes())
+    change(raw)
+    for shard in raw["shards"]:
+        for kind, suffix in (("tok", ".tok"), ("end", ".end"), ("docs", ".docs.parquet")):
+            shard["files"][kind] = file_digest(root / "shards" / (shard["name"] + suffix))
+    raw["files"]["id.idx"] = file_digest(root / "id.idx")
+    raw["content_hash"] = content_hash(Manifest.model_validate(raw).shards)
+    (root / "manifest.json").write_bytes(canonical_json(raw))
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_flipped_bit_is_found_and_named(root: Path, data: st.DataObject) -> None:
+    """One bit of any file but the manifest: the full check names that file, and only it."""
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name != "manifest.json")
+    file = data.draw(st.sampled_from(files))
+    good = file.read_bytes()
+    place = data.draw(st.integers(0, len(good) - 1))
+    flipped = good[place] ^ (1 << data.draw(st.integers(0, 7)))
+    file.write_bytes(good[:place] + bytes([flipped]) + good[place + 1 :])
+    try:
+        found = named(root, full=True)
+    finally:
+        file.write_bytes(good)
+    assert file.relative_to(root).as_posix() in found
+    assert verify(root, full=True) == []
+
+
+def test_swapped_shards_of_equal_size_are_found(root: Path) -> None:
+    """Sizes agree, digests do not: both files are named."""
+    one, other = root / "shards/00000.tok", root / "shards/00001.tok"
+    first, second = one.read_bytes(), other.read_bytes()
+    assert len(first) == len(second)
+    one.write_bytes(second)
+    other.write_bytes(first)
+    assert named(root, full=False) == set()
+    assert {"shards/00000.tok", "shards/00001.tok"} <= named(root, full=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["id.idx", "shards/00001.tok", "shards/00002.end", "shards/00000.docs.parquet"]
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_missing_and_cut_files_are_found_fast(root: Path, name: str, full: bool) -> None:
+    """A truncated file and an absent one are named, without reading any other."""
+    data = (root / name).read_bytes()
+    (root / name).write_bytes(data[:-3])
+    assert name in named(root, full=full)
+    (root / name).unlink()
+    assert [f.message for f in verify(root, full=full) if f.file == name] == ["is missing"]
+
+
+def test_a_missing_shard_is_found(root: Path) -> None:
+    """All three of its files are named, and nothing else by the fast check."""
+    gone = {"shards/00001.tok", "shards/00001.end", "shards/00001.docs.parquet"}
+    for name in gone:
+        (root / name).unlink()
+    assert named(root, full=False) == gone
+
+
+def test_surplus_files_are_found(root: Path) -> None:
+    """A file that the manifest does not know is named."""
+    (root / "shards/00009.tok").write_bytes(b"")
+    assert named(root, full=False) == {"shards/00009.tok"}
+
+
+def test_a_missing_manifest_is_a_finding(root: Path) -> None:
+    """`verify` reports what is no store, it does not raise."""
+    (root / "manifest.json").unlink()
+    assert [f.file for f in verify(root)] == ["manifest.json"]
+
+
+def test_a_rewritten_manifest_is_found(root: Path) -> None:
+    """Sums, content hash, dtype, unknown tokens, quantiles and canonical form are checked."""
+    good = (root / "manifest.json").read_bytes()
+    raw = json.loads(good)
+    (root / "manifest.json").write_text(json.dumps(raw))
+    assert [f.message for f in verify(root)] == ["is not canonical JSON of what it holds"]
+    for full, key, value, message in [
+        (False, "totals", {**raw["totals"], "documents": 8}, "its shards sum to 7"),
+        (False, "content_hash", "0" * 64, "its shards' digests give"),
+        (False, "dtype", "u32", "dtype is u32, the largest id 300"),
+        (True, "totals", {**raw["totals"], "unk_tokens": 1}, "totals.unk_tokens is 1, found 0"),
+        (True, "length_quantiles", {}, "length_quantiles differ"),
+    ]:
+        (root / "manifest.json").write_bytes(canonical_json({**raw, key: value}))
+        messages = [f.message for f in verify(root, full=full) if f.file == "manifest.json"]
+        assert len(messages) == 1
+        assert message in messages[0]
+
+
+def test_a_wrong_writer_is_found_out(root: Path) -> None:
+    """Digests that agree do not hide wrong content: EOS, ids, boundaries, provenance, id index."""
+    tok = root / "shards/00000.tok"
+    good = tok.read_bytes()
+    tokens = np.frombuffer(good, "<u2").copy()
+    tokens[2], tokens[0] = 9, 301
+    tok.write_bytes(tokens.tobytes())
+    repin(root)
+    found = " ".join(f.message for f in verify(root, full=True) if f.file == "shards/00000.tok")
+    assert "1 documents do not end in EOS, first number 0" in found
+    assert "holds id 301, the tokenizer's largest is 300" in found
+    tok.write_bytes(good)
+    end = root / "shards/00001.end"
+    ends = end.read_bytes()
+    end.write_bytes(np.array([6, 6], "<u8").tobytes())
+    repin(root)
+    assert "shards/00001.end" in named(root, full=True)
+    end.write_bytes(ends)
+    docs = root / "shards/00002.docs.parquet"
+    table = pq.read_table(docs)
+    ids = pa.array([f"other-{n}" for n in range(table.num_rows)])
+    pq.write_table(table.set_column(0, "id", ids), docs, compression="zstd")
+    repin(root)
+    assert named(root, full=True) == {"id.idx"}
+
+
+def test_content_hash_covers_tokens_and_ends_alone(root: Path) -> None:
+    """Other provenance under the same tokens keeps the content hash."""
+    before = json.loads((root / "manifest.json").read_bytes())["content_hash"]
+    docs = root / "shards/00002.docs.parquet"
+    docs.write_bytes(docs.read_bytes() + b" ")
+    repin(root)
+    assert json.loads((root / "manifest.json").read_bytes())["content_hash"] == before
+    assert blake2b(b"", digest_size=32).hexdigest() != before
