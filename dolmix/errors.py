@@ -37,6 +37,10 @@ class ConfigError(DolmixError):
         count = f"{len(problems)} problem" + ("" if len(problems) == 1 else "s")
         super().__init__("\n".join([f"{origin}: {count}", *(f"  {p}" for p in problems)]))
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[str, tuple[Problem, ...]]]:
+        """Pickle by the arguments, so that the error arrives whole from a worker process."""
+        return type(self), (self.origin, self.problems)
+
 
 class UsageError(DolmixError):
     """A command that cannot mean anything: no such run, step out of range, unknown document."""

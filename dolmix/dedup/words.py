@@ -1,0 +1,165 @@
+"""Words as MinHash sees them, hashed straight from UTF-8.
+
+Every code point maps to one of four things (`letter_table`): a letter, lower-cased and without its
+accent; a digit, where a run of digits counts as one `0`; nothing (combining marks, format
+characters such as the soft hyphen); or a separator (everything else: white space, punctuation,
+symbols, controls). A word is a run of letters and digits. In scripts written without spaces (Han,
+Kana, Thai, Lao, Khmer, Myanmar) every letter is a word of its own.
+"""
+
+import unicodedata
+from functools import cache
+
+import numpy as np
+from numba import njit
+
+from dolmix.document import U8Array, U32Array, U64Array
+
+SEPARATOR = 0
+DROPPED = 1
+DIGIT = ord("0")
+ALONE = 1 << 31
+"""Flag of a letter that is a word of its own."""
+
+_UNSPACED = (
+    (0x0E00, 0x0F00),  # Thai, Lao
+    (0x1000, 0x10A0),  # Myanmar
+    (0x1780, 0x1800),  # Khmer
+    (0x3005, 0x3008),  # ideographic iteration mark, closing mark, zero
+    (0x3040, 0x3100),  # Hiragana, Katakana
+    (0x31F0, 0x3200),  # Katakana phonetic extensions
+    (0x3400, 0x4DC0),  # Han, extension A
+    (0x4E00, 0xA000),  # Han
+    (0xF900, 0xFB00),  # Han, compatibility
+    (0xFF66, 0xFFA0),  # half-width Katakana
+    (0x20000, 0x32000),  # Han, further extensions
+)
+
+_FNV_BASIS = np.uint64(0xCBF29CE484222325)
+_FNV_PRIME = np.uint64(0x100000001B3)
+_ROLL = np.uint64(0x9E3779B97F4A7C17)
+"""Base of the rolling hash; 3 modulo 4, so that swapping two words loses one bit of 64 at most."""
+
+
+@cache
+def letter_table() -> U32Array:
+    """Map each code point, (0x110000,) uint32, read-only; by this Python's Unicode."""
+    table = np.zeros(0x110000, np.uint32)
+    table[:0x20000] = [_letter(chr(point)) for point in range(0x20000)]
+    # Planes of Han, whole: their letters are not described one by one, and more come every year.
+    table[0x20000:0x32000] = np.arange(0x20000, 0x32000, dtype=np.uint32) | np.uint32(ALONE)
+    table[0x2F800:0x2FA20] = [_letter(chr(point)) for point in range(0x2F800, 0x2FA20)]
+    table[0xE0000:0xE1000] = DROPPED  # tags and variation selectors
+    table.flags.writeable = False
+    return table
+
+
+def _letter(char: str) -> int:
+    category = unicodedata.category(char)
+    if category == "Nd":
+        return DIGIT
+    if category in {"Mn", "Me", "Cf"}:
+        return DROPPED
+    if category[0] not in "LMN":
+        return SEPARATOR
+    lower = char.lower()
+    bare = [c for c in unicodedata.normalize("NFD", lower) if unicodedata.category(c) != "Mn"]
+    single = bare[0] if len(bare) == 1 else lower if len(lower) == 1 else char
+    alone = any(start <= ord(char) < stop for start, stop in _UNSPACED)
+    return ord(single) | (ALONE if alone else 0)
+
+
+@njit(cache=True, nogil=True)
+def mix(value: np.uint64) -> np.uint64:
+    """Spread 64 bits over 64 bits, one to one (the finaliser of splitmix64, Steele et al. 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
+
+
+@njit(cache=True, nogil=True)
+def tail_bits(utf8: U8Array, at: int) -> np.int64:
+    """Six bits of a code point that a byte after its first one holds."""
+    return np.int64(utf8[at]) & 0x3F
+
+
+@njit(cache=True, nogil=True)
+def decode(utf8: U8Array, at: int, stop: int) -> tuple[np.int64, int]:
+    """Code point that starts at byte `at`, not ASCII, and where the next one starts.
+
+    A torn one reads as U+0000.
+    """
+    first = np.int64(utf8[at])
+    if 0xC0 <= first < 0xE0 and at + 2 <= stop:
+        return (first & 0x1F) << 6 | tail_bits(utf8, at + 1), at + 2
+    if 0xE0 <= first < 0xF0 and at + 3 <= stop:
+        low = tail_bits(utf8, at + 1) << 6 | tail_bits(utf8, at + 2)
+        return (first & 0x0F) << 12 | low, at + 3
+    if 0xF0 <= first < 0xF4 and at + 4 <= stop:
+        high = (first & 0x07) << 18 | tail_bits(utf8, at + 1) << 12
+        return high | tail_bits(utf8, at + 2) << 6 | tail_bits(utf8, at + 3), at + 4
+    return np.int64(0), at + 1
+
+
+@njit(cache=True, nogil=True)
+def word_hashes(utf8: U8Array, start: int, stop: int, table: U32Array, out: U64Array) -> int:
+    """Hash the words of one document.
+
+    utf8     (B,) uint8          the document is `utf8[start:stop]`
+    table    (0x110000,) uint32  `letter_table()`
+    out      (W,) uint64         filled with one hash a word; W >= (stop - start) // 2 + 1
+    returns  number of words
+
+    FNV-1a over the letters, then `mix`. O(stop - start). Twin: tests/naive_dedup.py.
+    """
+    count = 0
+    word, previous = _FNV_BASIS, np.uint32(SEPARATOR)  # previous: last letter of the open word
+    at = start
+    while at < stop:
+        point = np.int64(utf8[at])
+        if point < 0x80:
+            at += 1
+        else:
+            point, at = decode(utf8, at, stop)
+        letter = table[point]
+        if letter == SEPARATOR or letter >= ALONE:
+            if previous != SEPARATOR:
+                out[count] = mix(word)
+                count += 1
+                word, previous = _FNV_BASIS, np.uint32(SEPARATOR)
+            if letter != SEPARATOR:
+                out[count] = mix((_FNV_BASIS ^ np.uint64(letter)) * _FNV_PRIME)
+                count += 1
+        elif letter != DROPPED and not (letter == DIGIT and previous == DIGIT):
+            word = (word ^ np.uint64(letter)) * _FNV_PRIME
+            previous = letter
+    if previous != SEPARATOR:
+        out[count] = mix(word)
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def shingle_hashes(words: U64Array, count: int, ngram: int) -> int:
+    """Turn word hashes into hashes of each run of `ngram` words, in place.
+
+    words    (W,) uint64   `words[:count]` is replaced by the shingles, in order
+    returns  number of shingles: count - ngram + 1; one of all words for 0 < count < ngram; else 0
+
+    A polynomial rolling hash modulo 2^64, salted with the shingle's length, then `mix`: O(count)
+    whatever `ngram` is. Twin: tests/naive_dedup.py.
+    """
+    if count == 0:
+        return 0
+    length = min(ngram, count)
+    rolling, top = np.uint64(0), np.uint64(1)
+    for n in range(length):
+        rolling = rolling * _ROLL + words[n]
+        top *= _ROLL
+    salt = mix(np.uint64(length))
+    for n in range(count - length + 1):
+        oldest = words[n]
+        words[n] = mix(rolling ^ salt)
+        if n + length < count:
+            rolling = rolling * _ROLL + words[n + length] - oldest * top
+    return count - length + 1
