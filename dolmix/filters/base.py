@@ -1,13 +1,14 @@
 """What a filter is: columns computed in one pass, and rules that decide from them.
 
-A filter is its own configuration: its fields are its thresholds. `columns` may read text; `rules` may not, so a
-threshold can change without reading a document again. Names inside a filter are bare (`word_count`); outside they carry
-the filter's name (`gopher.word_count`), and so do reasons.
+A filter is its own configuration: its fields are its thresholds. `columns` may read text; `rules`
+may not, so a threshold can change without reading a document again. Names inside a filter are bare
+(`word_count`); outside they carry the filter's name (`gopher.word_count`), and so do reasons.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,9 +40,9 @@ class Rule:
     not_in: tuple[str, ...] | None = None
     """Drop when the (text) value is none of these."""
     reason: str = ""
-    """Bare reason code; the column's name when empty. Two rules on one column need reasons of their own."""
+    """Bare reason code; the column's name when empty. Two rules on one column need one each."""
     on_missing: OnMissing = "keep"
-    """What a null value means: keep the document, drop it (reason + `_missing`), or stop with an error."""
+    """What a null value means: keep the document, drop it (reason + `_missing`), or stop."""
 
     @property
     def code(self) -> str:
@@ -63,18 +64,17 @@ class Rule:
     def limit(self) -> str:
         """The limit as a person reads it: `< 50`, `> 0.3`, `not in en, fr`."""
         named = (("<", self.below), ("<=", self.at_most), (">", self.above), (">=", self.at_least))
-        parts = [f"{sign} {value:g}" for sign, value in named if value is not None]
+        parts = [f"{sign} {_plain(value)}" for sign, value in named if value is not None]
         if self.not_in is not None:
             parts.append(f"not in {', '.join(self.not_in)}")
         return " or ".join(parts)
 
     def fires(self, values: pa.Array) -> BoolArray:
-        """(N,) bool: which non-missing values are beyond the limit. Missing values never fire here."""
+        """(N,) bool: which values are beyond the limit. Missing values never fire here."""
         if self.not_in is not None:
             inside = pc.is_in(values, value_set=pa.array(self.not_in, pa.string()))
             hit = pc.and_(pc.invert(inside), pc.is_valid(values))
             return np.asarray(hit.to_numpy(zero_copy_only=False), np.bool_)
-        present = np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
         numbers = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         hit = np.zeros(len(values), np.bool_)
         if self.below is not None:
@@ -85,34 +85,39 @@ class Rule:
             hit |= numbers > self.above
         if self.at_least is not None:
             hit |= numbers >= self.at_least
-        return hit & present
+        return hit & _present(values)
 
 
 class Filter(Schema):
-    """Base of every filter. Subclasses add `type: Literal[...]`, thresholds, `columns` and `rules`."""
+    """Base of every filter. Subclasses add `type`, thresholds, `columns` and `rules`."""
 
     version: ClassVar[int] = 1
-    """Raised whenever the meaning of a column changes; enters the task key and each column's metadata."""
-    definition: ClassVar[str] = ""
-    """Whose definition the columns follow, with version; kept in each column's metadata."""
-    splitter: ClassVar[str] = ""
-    """Word splitter by name, where the filter has words; kept in each column's metadata."""
-
+    """Raised whenever the meaning of a column changes; enters task keys and column metadata."""
     type: str
     name: Name | None = None
-    """Prefix of this filter's columns and reasons; its type when not given. Unique within a source."""
+    """Prefix of this filter's columns and reasons, unique in a source; its type when not given."""
 
     @property
     def label(self) -> str:
         """The filter's name in columns, reasons and reports."""
         return self.name or self.type
 
+    @property
+    def definition(self) -> str:
+        """Whose definition the columns follow, with version; kept in each column's metadata."""
+        return ""
+
+    @property
+    def splitter(self) -> str:
+        """Word splitter by name, where the filter has words; kept in each column's metadata."""
+        return ""
+
     def fields(self) -> tuple[str, ...]:
         """Dotted paths of record fields that `columns` reads from `TextBatch.fields`."""
         return ()
 
     def digests(self) -> dict[str, str]:
-        """Digests of files that the columns depend on (models, tables), by role; they enter the task key.
+        """Digests of the files that the columns depend on, by role; they enter the task key.
 
         Raises FilterError if a file is missing, with how to get it.
         """
@@ -134,22 +139,69 @@ class Filter(Schema):
 def judge(filter_: Filter, columns: Columns) -> pa.StringArray:
     """Reason per document: the first rule that fires, as `<filter name>.<code>`, null = keep.
 
-    Raises FilterError under `on_missing: fail`, naming the column and the first such row.
+    Raises FilterError under `on_missing: fail`, naming the column and the first such row, and for a
+    rule on a column that is not there.
     """
-    size = len(next(iter(columns.values())))
-    reasons = np.full(size, None, dtype=object)
+    size = len(next(iter(columns.values()), ()))
+    decided = np.full(size, -1, np.int32)
+    codes: list[str] = []
     for rule in filter_.rules():
         if not rule.active:
             continue
+        if rule.column not in columns:
+            raise FilterError(_no_such_column(filter_, rule, columns))
         values = columns[rule.column]
-        undecided = np.equal(reasons, None)  # noqa: E711 - elementwise
-        reasons[undecided & rule.fires(values)] = f"{filter_.label}.{rule.code}"
-        missing = undecided & np.asarray(values.is_null().to_numpy(zero_copy_only=False), np.bool_)
+        missing = ~_present(values) & (decided < 0)
+        if rule.on_missing == "fail" and missing.any():
+            raise FilterError(_missing_values(filter_, rule, missing))
+        decided[(decided < 0) & rule.fires(values)] = len(codes)
         if rule.on_missing == "drop":
-            reasons[missing] = f"{filter_.label}.{rule.missing_code}"
-        elif rule.on_missing == "fail" and missing.any():
-            raise FilterError(
-                f"{filter_.label}.{rule.column} is missing for {int(missing.sum())} documents, the first at row "
-                f"{int(np.flatnonzero(missing)[0])} of its batch. Set on_missing to keep or drop, or mend the input."
-            )
-    return pa.array(reasons.tolist(), pa.string())
+            decided[missing] = len(codes) + 1
+        codes += [f"{filter_.label}.{rule.code}", f"{filter_.label}.{rule.missing_code}"]
+    return pa.array(codes, pa.string()).take(pa.array(decided, mask=decided < 0))
+
+
+def with_preset(
+    raw: Any, presets: Mapping[str, Mapping[str, Any]], default: str | None = None
+) -> Any:
+    """Fill in a preset's values where the user gave none; for `model_validator(mode="before")`.
+
+    A key that the user gave stands, null (the rule is off) included. An unknown preset is left for
+    validation to refuse.
+    """
+    if not isinstance(raw, dict):
+        return raw
+    return {**presets.get(str(raw.get("preset", default)), {}), **raw}
+
+
+def required_file(path: Path, *, setting: str, advice: str) -> Path:
+    """Give the path back if a file is there.
+
+    Raises FilterError that names the setting, the path, and `advice`: how to get the file.
+    """
+    if path.is_file():
+        return path
+    raise FilterError(f"{setting}: there is no file {path} (from {Path.cwd()}). {advice}")
+
+
+def _plain(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def _present(values: pa.Array) -> BoolArray:
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _no_such_column(filter_: Filter, rule: Rule, columns: Columns) -> str:
+    return (
+        f"{filter_.label}: rule {rule.code!r} needs column {rule.column!r}, but there are only "
+        f"{', '.join(columns) or 'none'}. They were made with other settings: compute them again."
+    )
+
+
+def _missing_values(filter_: Filter, rule: Rule, missing: BoolArray) -> str:
+    return (
+        f"{filter_.label}.{rule.column} is missing for {int(missing.sum())} documents, the first "
+        f"at row {int(np.flatnonzero(missing)[0])} of its batch. Set on_missing to keep or drop, "
+        f"or mend the input."
+    )

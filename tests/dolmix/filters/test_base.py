@@ -1,0 +1,119 @@
+"""Rules and verdicts: which rule gives the reason, and what missing values and off rules mean."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dolmix.document import Columns, TextBatch
+from dolmix.errors import FilterError
+from dolmix.filters.base import Filter, OnMissing, Rule, judge, with_preset
+
+
+class Two(Filter):
+    """A filter of two columns, to judge with."""
+
+    type: Literal["two"] = "two"
+    low: float | None = 1.0
+    high: float | None = 5.0
+    on_missing: OnMissing = "keep"
+
+    def column_types(self) -> dict[str, pa.DataType]:
+        """Name two columns."""
+        return {"a": pa.float64(), "b": pa.int64()}
+
+    def columns(self, texts: TextBatch) -> Columns:
+        """Give zeros."""
+        size = len(texts)
+        return {"a": pa.array([0.0] * size), "b": pa.array([0] * size)}
+
+    def rules(self) -> Iterator[Rule]:
+        """Give one rule a column."""
+        yield Rule("a", below=self.low, reason="a_low", on_missing=self.on_missing)
+        yield Rule("b", above=self.high)
+
+
+values = st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.integers(3, 7)))
+
+
+@given(values, st.none() | st.just(2.0), st.none() | st.just(5.0))
+def test_the_first_rule_that_fires_is_the_reason(
+    rows: list[tuple[int | None, int | None]], low: float | None, high: float | None
+) -> None:
+    """Verdicts equal a plain reading of the rules, row by row."""
+    columns = {
+        "a": pa.array([a for a, _ in rows], pa.float64()),
+        "b": pa.array([b for _, b in rows], pa.int64()),
+    }
+    expected = []
+    for a, b in rows:
+        if a is not None and low is not None and a < low:
+            expected.append("x.a_low")
+        elif b is not None and high is not None and b > high:
+            expected.append("x.b")
+        else:
+            expected.append(None)
+    assert judge(Two(name="x", low=low, high=high), columns).to_pylist() == expected
+
+
+@pytest.mark.parametrize(("on_missing", "reason"), [("keep", None), ("drop", "two.a_low_missing")])
+def test_a_missing_value_is_kept_or_dropped_as_told(
+    on_missing: OnMissing, reason: str | None
+) -> None:
+    """A null drops with a reason of its own, or not at all."""
+    columns = {"a": pa.array([None, 9.0]), "b": pa.array([0, 0])}
+    assert judge(Two(on_missing=on_missing), columns).to_pylist() == [reason, None]
+
+
+def test_a_missing_value_can_fail_and_says_where() -> None:
+    """`fail` names column, count and row, and what to do."""
+    columns = {"a": pa.array([9.0, None, None]), "b": pa.array([0, 0, 0])}
+    with pytest.raises(FilterError, match=r"two\.a is missing for 2 documents, the first at row 1"):
+        judge(Two(on_missing="fail"), columns)
+
+
+def test_a_rule_that_is_off_does_not_look_at_missing_values() -> None:
+    """None switches a rule off whole, its treatment of nulls included."""
+    columns = {"a": pa.array([None], pa.float64()), "b": pa.array([0])}
+    assert judge(Two(low=None, on_missing="fail"), columns).to_pylist() == [None]
+
+
+def test_zero_is_a_threshold() -> None:
+    """0.0 drops what is beyond it; it does not mean off."""
+    columns = {"a": pa.array([2.0, 2.0]), "b": pa.array([0, 1])}
+    assert judge(Two(high=0.0), columns).to_pylist() == [None, "two.b"]
+
+
+def test_a_rule_without_its_column_is_refused() -> None:
+    """Columns made with other settings are named as such, not ignored."""
+    with pytest.raises(FilterError, match="needs column 'b', but there are only a"):
+        judge(Two(), {"a": pa.array([2.0])})
+
+
+@pytest.mark.parametrize(
+    ("rule", "limit"),
+    [
+        (Rule("x", below=50), "< 50"),
+        (Rule("x", above=100_000), "> 100,000"),
+        (Rule("x", above=0.3), "> 0.3"),
+        (Rule("x", at_least=32), ">= 32"),
+        (Rule("x", at_most=0.65), "<= 0.65"),
+        (Rule("x", not_in=("en", "fr")), "not in en, fr"),
+        (Rule("x"), ""),
+    ],
+)
+def test_limits_read_well(rule: Rule, limit: str) -> None:
+    """A limit prints as a person writes it."""
+    assert rule.limit == limit
+
+
+def test_a_preset_fills_in_only_what_was_not_given() -> None:
+    """Given keys stand, null included; other data than a mapping is left for validation."""
+    presets = {"p": {"x": 1, "y": 2}}
+    assert with_preset({"preset": "p", "x": None}, presets) == {"preset": "p", "x": None, "y": 2}
+    assert with_preset({"y": 3}, presets, "p") == {"x": 1, "y": 3}
+    assert with_preset({"preset": ["p"]}, presets) == {"preset": ["p"]}
+    assert with_preset(7, presets) == 7

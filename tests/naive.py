@@ -1,0 +1,104 @@
+"""Plain-Python twins of the compiled kernels: short, slow, and readable as definitions."""
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from statistics import median
+
+FNV_START, FNV_PRIME = 0xCBF29CE484222325, 0x00000100000001B3
+REQUIRED = {"the", "be", "to", "of", "and", "that", "have", "with"}
+
+
+def fnv1a(data: bytes) -> int:
+    """64-bit FNV-1a hash."""
+    code = FNV_START
+    for byte in data:
+        code = (code ^ byte) * FNV_PRIME % 2**64
+    return code
+
+
+def split_words(text: str) -> list[tuple[int, int]]:
+    """(hash, characters) of each whitespace word."""
+    return [(fnv1a(word.encode()), len(word)) for word in text.split()]
+
+
+def word_statistics(text: str) -> tuple[int, int, int, int, float]:
+    """Words, words with `#` or `…`, words with a letter, required words, median length."""
+    words = text.split()
+    return (
+        len(words),
+        sum("#" in word or "…" in word for word in words),
+        sum(any(c.isalpha() for c in word) for word in words),
+        sum(word in REQUIRED for word in words),
+        float(median(map(len, words))) if words else 0.0,
+    )
+
+
+def lines_of(text: str, *, merge: bool) -> list[str]:
+    """Lines, cut at each newline or at each run of newlines."""
+    return re.split(r"\n+", text) if merge else text.split("\n")
+
+
+def split_lines(text: str, *, merge: bool) -> list[tuple[int, int]]:
+    """(hash, characters) of each line."""
+    return [(fnv1a(line.encode()), len(line)) for line in lines_of(text, merge=merge)]
+
+
+def line_marks(text: str, *, merge: bool) -> tuple[int, int, int]:
+    """Lines, lines starting with a bullet, lines ending with an ellipsis."""
+    lines = lines_of(text, merge=merge)
+    return (
+        len(lines),
+        sum(line.startswith(("*", "-")) for line in lines),
+        sum(line.endswith("…") for line in lines),
+    )
+
+
+def duplicate_sums(items: Sequence[Hashable], weights: Sequence[int]) -> tuple[int, int]:
+    """Occurrences of elements that occur more than once, and the sum of their weights."""
+    counts = Counter(items)
+    repeated = [weight for item, weight in zip(items, weights, strict=True) if counts[item] > 1]
+    return len(repeated), sum(repeated)
+
+
+def top_counts(items: Sequence[Hashable]) -> tuple[int, int]:
+    """Occurrences of the most and the second most frequent element."""
+    ordered = sorted(Counter(items).values(), reverse=True)
+    return (*ordered, 0, 0)[:2]
+
+
+def ngram_shares(words: Sequence[str]) -> list[float]:
+    """Character shares of the top 2- to 4-gram and of repeated 5- to 10-grams."""
+    shares = []
+    chars = sum(map(len, words))
+    for n in range(2, 11):
+        counts = Counter(zip(*(words[i:] for i in range(n)), strict=False))
+        weight = {gram: sum(map(len, gram)) * count for gram, count in counts.items()}
+        if not counts:
+            shares.append(0.0)
+        elif n <= 4:
+            shares.append(weight[counts.most_common(1)[0][0]] / max(chars, 1))
+        else:
+            repeated = sum(weight[gram] for gram, count in counts.items() if count > 1)
+            shares.append(repeated / max(sum(weight.values()), 1))
+    return shares
+
+
+def periodic_times(units: Sequence[int], *, max_period: int = 13) -> int:
+    """How often the most repeated span of up to 13 units stands in a row; 0 below 3.
+
+    Looks for the repeats themselves, span by span; the kernel counts runs of equal neighbours.
+    """
+    best = 0
+    for period in range(1, min(max_period, len(units) // 3) + 1):
+        for start in range(len(units) - period):
+            span, times = units[start : start + period], 1
+            while units[start + times * period : start + (times + 1) * period] == span:
+                times += 1
+            best = max(best, times)
+    return best if best > 2 else 0
+
+
+def cut_pieces(text: str, chars: int) -> list[str]:
+    """Pieces of `chars` characters."""
+    return [text[i : i + chars] for i in range(0, len(text), chars)]
