@@ -8,8 +8,8 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,12 +44,13 @@ def cli_reference() -> str:
     return "\n".join([CLI_HEAD, *_command("dolmix", root)])
 
 
-def _command(path: str, command: click.Command) -> Iterator[str]:
-    if isinstance(command, click.Group):
-        for name, child in sorted(command.commands.items()):
+def _command(path: str, command: Any) -> Iterator[str]:
+    children = getattr(command, "commands", None)
+    if children is not None:
+        for name, child in sorted(children.items()):
             yield from _command(f"{path} {name}", child)
         return
-    context = click.Context(command, info_name=path)
+    context = command.context_class(command, info_name=path)
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"## `{path}`\n\n```\n{path} {usage}\n```\n"
     yield f"{(command.help or '').strip()}\n"

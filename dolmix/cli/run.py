@@ -7,7 +7,10 @@ from dolmix.cli import render
 from dolmix.cli.options import AsJson, Overrides, PipelineFile, RunDir
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dolmix.pipeline.funnel import Funnel
+    from dolmix.sources import Part
 
 
 def run(path: PipelineFile, settings: Overrides = None, as_json: AsJson = False) -> None:
@@ -64,26 +67,34 @@ def status(run: RunDir, as_json: AsJson = False) -> None:
 
 
 def show_funnels(made: "list[Funnel]", *, as_json: bool) -> None:
-    """Print one funnel a source: what came in, what was dropped and why, what was committed."""
+    """Print one funnel a source: what came in, what each step dropped and why, what was kept."""
     if as_json:
         render.as_json([funnel.describe() for funnel in made])
         return
     for funnel in made:
-        skipped = f", {funnel.bad_records:,} bad records set aside" if funnel.bad_records else ""
-        size = f"{funnel.num_bytes / 1e6:,.1f} MB"
-        render.lines([f"{funnel.source}: {funnel.documents:,} documents, {size}{skipped}"])
-        rows = [
-            [f"  {reason}", f"-{count:,}", f"{count / max(funnel.documents, 1):.1%}"]
-            for reason, count in sorted(funnel.dropped.items(), key=lambda item: -item[1])
-        ]
-        render.table(["  dropped because", "documents", "share"], rows)
-        share = funnel.kept / max(funnel.documents, 1)
+        render.lines([_headline(funnel)])
+        render.table(["  step", "dropped", "left", "reasons"], _steps(funnel))
+        share = f"{funnel.kept / max(funnel.documents, 1):.1%}"
         store = f"{funnel.store}  {funnel.content_hash[:7]}"
-        render.lines(
-            [f"  kept {funnel.kept:,} ({share:.1%}), {funnel.tokens:,} tokens  ->  {store}", ""]
-        )
+        render.lines([f"  kept {funnel.kept:,} ({share}), {funnel.tokens:,} tokens: {store}", ""])
 
 
-def _input_bytes(parts: "list[object]") -> int:
-    sizes = {part.path: part.identity["size"] for part in parts}  # type: ignore[attr-defined]
+def _headline(funnel: "Funnel") -> str:
+    bad = f", {funnel.bad_records:,} bad records set aside" if funnel.bad_records else ""
+    size = f"{funnel.num_bytes / 1e6:,.1f} MB"
+    return f"{funnel.source}: {funnel.documents:,} documents, {size}{bad}"
+
+
+def _steps(funnel: "Funnel") -> "Iterator[list[object]]":
+    left = funnel.documents
+    later = {reason.partition(".")[0]: None for reason in funnel.dropped}
+    for label in {**dict.fromkeys(funnel.judged), **later}:
+        reasons = funnel.reasons_of(label)
+        left -= sum(reasons.values())
+        listed = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        yield [f"  {label}", sum(reasons.values()), left, listed]
+
+
+def _input_bytes(parts: "list[Part]") -> int:
+    sizes = {part.path: int(part.identity["size"]) for part in parts}
     return sum(sizes.values())

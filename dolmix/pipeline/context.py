@@ -88,7 +88,8 @@ class TaskContext:
 
     def decisions(self, columns: list[str] | None = None) -> pa.Table:
         """Decisions of the filter pass on the task's part; one row a document, in reading order."""
-        return pq.read_table(self.run / self.upstream("filter").outputs["decisions"], columns=columns)
+        path = self.run / self.upstream("filter").outputs["decisions"]
+        return pq.read_table(path, columns=columns)
 
     def kept_by_filters(self) -> BoolArray:
         """(documents of the part,) bool: no filter dropped it."""

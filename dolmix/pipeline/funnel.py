@@ -25,7 +25,7 @@ class Funnel:
     documents: int = 0
     num_bytes: int = 0
     judged: Counter[str] = field(default_factory=Counter)
-    """Filter → documents that reached it."""
+    """Filter → documents that reached it, in the order of the file."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason → documents, filters and dedup."""
     dropped_bytes: Counter[str] = field(default_factory=Counter)
@@ -36,7 +36,12 @@ class Funnel:
 
     def dropped_by(self, label: str) -> int:
         """Documents dropped by one filter or dedup step."""
-        return sum(n for reason, n in self.dropped.items() if reason.split(".")[0] == label)
+        return sum(self.reasons_of(label).values())
+
+    def reasons_of(self, label: str) -> dict[str, int]:
+        """Bare reason → documents, of one filter or dedup step; most frequent first."""
+        mine = [(r.partition(".")[2], n) for r, n in self.dropped.items() if _label(r) == label]
+        return dict(sorted(mine, key=lambda item: (-item[1], item[0])))
 
     def describe(self) -> dict[str, Any]:
         """Funnel as plain data."""
@@ -58,7 +63,10 @@ class Funnel:
 
 def funnels(plan: Plan) -> list[Funnel]:
     """One funnel a source, as far as the run has come."""
-    made = {name: Funnel(name) for name in plan.pipeline.sources}
+    made = {
+        name: Funnel(name, judged=Counter({f.label: 0 for f in source.filters}))
+        for name, source in plan.pipeline.sources.items()
+    }
     for task, record in _done(plan, "filter"):
         funnel, counts = made[task.source], record.counts
         funnel.records += counts["records"]
@@ -89,19 +97,21 @@ def bad_record_total(plan: Plan, source: str) -> tuple[int, int]:
 
 
 def silent_rules(plan: Plan) -> list[str]:
-    """Warn of rules that decided nothing: never fired, or dropped all that they saw."""
+    """Warn of filters that dropped all they saw, and of rules that never fired."""
     warnings = []
     for funnel in funnels(plan):
+        quiet = []
         for filter_ in plan.pipeline.sources[funnel.source].filters:
-            judged = funnel.judged[filter_.label]
-            codes = [f"{filter_.label}.{r.code}" for r in filter_.rules() if r.active]
-            quiet = [c for c in codes if not funnel.dropped[c]]
-            if judged and funnel.dropped_by(filter_.label) == judged:
+            judged, reasons = funnel.judged[filter_.label], funnel.reasons_of(filter_.label)
+            if judged and sum(reasons.values()) == judged:
                 warnings.append(
                     f"{funnel.source}: {filter_.label} dropped all {judged:,} documents"
                 )
-            elif judged and quiet:
-                warnings.append(f"{funnel.source}: never fired: {', '.join(quiet)}")
+            never = [r.code for r in filter_.rules() if r.active and r.code not in reasons]
+            if judged and never:
+                quiet.append(f"{filter_.label} ({', '.join(never)})")
+        if quiet:
+            warnings.append(f"{funnel.source}: never fired: {'; '.join(quiet)}")
     return warnings
 
 
@@ -125,6 +135,10 @@ def status(run: Path) -> dict[str, Any]:
         for name, tasks in described["passes"].items()
     ]
     return {"name": pipeline.name, "run": str(run), "passes": passes}
+
+
+def _label(reason: str) -> str:
+    return reason.partition(".")[0]
 
 
 def _done(plan: Plan, pass_name: str) -> Iterator[tuple[Task, TaskRecord]]:

@@ -73,6 +73,8 @@ def make_plan(pipeline: Pipeline) -> Plan:
     Raises DataError for inputs that match nothing, FilterError for missing models, ConfigError for
     a tokenizer that does not load.
     """
+    steps = tuple(step.resolved() for step in pipeline.dedup)
+    pipeline = pipeline.model_copy(update={"dedup": steps})
     parts = {}
     for name, source in pipeline.sources.items():
         try:

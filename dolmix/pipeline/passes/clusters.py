@@ -6,6 +6,7 @@ before it left, and keeps the best document of every cluster by its own `keep_by
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -51,7 +52,8 @@ def _kept_documents(context: TaskContext) -> pa.Table:
         for part in range(len(context.plan.parts[name])):
             record = context.record("filter", name, part)
             columns = ["record", "id", "num_bytes", *known]
-            table = pq.read_table(context.run / record.outputs["decisions"], columns=[*columns, "reason"])
+            path = context.run / record.outputs["decisions"]
+            table = pq.read_table(path, columns=[*columns, "reason"])
             table = table.filter(table["reason"].is_null()).select(columns)
             size = len(table)
             table = table.append_column("source", pa.array([name] * size, pa.string()))
@@ -73,7 +75,7 @@ def _pairs(context: TaskContext, step: int) -> Iterator[np.ndarray]:
 
 def _write_drops(
     context: TaskContext, documents: pa.Table, reasons: np.ndarray, duplicate_of: I64Array
-) -> dict[str, object]:
+) -> dict[str, Path]:
     """Write one file a part: record, reason, and the source and id of the document that stays."""
     dropped: BoolArray = duplicate_of >= 0
     original = pa.array(np.where(dropped, duplicate_of, 0), mask=~dropped)
@@ -88,7 +90,7 @@ def _write_drops(
             "duplicate_of_id": documents["id"].take(original),
         }
     ).filter(pa.array(dropped))
-    outputs: dict[str, object] = {}
+    outputs: dict[str, Path] = {}
     for source, part in context.all_parts():
         mine = _rows_of(drops, source, part)
         name = f"{part:05d}-{context.task.key[:12]}.parquet"

@@ -1,6 +1,6 @@
 """The order: published vectors, agreement with the naive twin, and what never changes it."""
 
-import time
+import tracemalloc
 from hashlib import blake2b
 
 import mix_stores
@@ -178,25 +178,22 @@ def test_places_outside_are_refused() -> None:
         order.places(0, 10).of_rank(2, 2)
 
 
-def test_a_billion_instances_cost_milliseconds() -> None:
-    """Any batch and any inverse of a run of 10^9 instances takes under 50 ms (best of five)."""
+def test_a_billion_instances_need_no_table() -> None:
+    """Batches and inverses of a run of 10^9 instances work in a few MB: nothing is enumerated."""
     supply = {"code": 40_000_000, "papers": 70_000, "web": 900_000_000}
     quotas = {"code": 100_000_000, "papers": 200_000, "web": 899_800_000}
-    spec = mix_stores.order_spec(
-        supply, [("main", "fresh", quotas)], block=1024, phases=[(1, 1000)]
-    )
-    order, batch_s, find_s = Order(spec), [], []
+    phases = [(1, 1000)]
+    spec = mix_stores.order_spec(supply, [("main", "fresh", quotas)], block=1024, phases=phases)
+    order = Order(spec)
+    tracemalloc.start()
     for step in (1, 250_001, 500_123, 987_654, 1_000_000):
-        begin = time.perf_counter()
         places = order.batch(step)
-        batch_s.append(time.perf_counter() - begin)
         row = int(np.flatnonzero(places.source == 2)[0])
-        begin = time.perf_counter()
         found = order.find("web", int(places.instance[row]))
-        find_s.append(time.perf_counter() - begin)
         assert [(place.step, place.place) for place in found] == [(step, row)]
-    assert min(batch_s) < 0.05
-    assert min(find_s) < 0.05
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20_000_000
 
 
 def test_counts_are_exact_beyond_64_bits() -> None:
