@@ -1,4 +1,4 @@
 """Paths, records and commits: everything that touches bytes outside the store.
 
-`files.commit` is the only writer of visible files in dolmix; `files.records` reads what others wrote.
+`files.commit` is the only writer of visible files in dolmix; the rest reads what others wrote.
 """

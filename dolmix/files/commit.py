@@ -100,11 +100,11 @@ def write_bytes(final: Path, data: bytes) -> None:
 
 
 def write_json(final: Path, value: Any, *, indent: int | None = None) -> None:
-    """Write JSON atomically; canonical unless `indent` asks for a version to read."""
+    """Write JSON atomically: canonical, or with `indent` for people, keys in their own order."""
     if indent is None:
         write_bytes(final, canonical_json(value))
     else:
-        text = json.dumps(value, sort_keys=True, indent=indent, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
         write_bytes(final, text.encode() + b"\n")
 
 

@@ -21,6 +21,7 @@ from dolmix.pipeline.funnel import bad_record_total
 from dolmix.pipeline.monitor import Monitor, NullMonitor, WorkerLost
 from dolmix.pipeline.plan import Plan, Task, make_plan
 from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.reports import failure_path
 from dolmix.pipeline.spec import Local, Pipeline
 
 SHOWN_FAILURES = 10
@@ -39,7 +40,7 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
         commit.sweep(run)
         shutil.rmtree(run / "work" / "progress", ignore_errors=True)
         shutil.rmtree(run / "work" / "failures", ignore_errors=True)
-        commit.write_json(run / "plan.json", plan.describe(), indent=1)
+        plan.write()
         for pass_name, tasks in plan.passes.items():
             run_pass(plan, pass_name, tasks, NullMonitor() if quiet else Monitor(plan, pass_name))
             if pass_name == "filter":
@@ -50,7 +51,7 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
 def open_tasks(plan: Plan, pass_name: str) -> list[Task]:
     """Tasks of a pass that have no record."""
     book = RecordBook(plan.pipeline.output)
-    return [t for t in plan.passes[pass_name] if book.find(pass_name, t.key) is None]
+    return [t for t in plan.passes[pass_name] if not book.has(pass_name, t.key)]
 
 
 def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: NullMonitor) -> None:
@@ -106,13 +107,17 @@ def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
     from dolmix.pipeline.worker import TaskRunner, tie_children
 
     executor: Local = plan.pipeline.executor
+    run = plan.pipeline.output
     tie_children()
     get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
-    logs = plan.pipeline.output / "logs" / fingerprint([t.key for t in todo])[:16]
+    logs = run / "logs" / fingerprint([t.key for t in todo])[:16]
     shutil.rmtree(logs, ignore_errors=True)
+    numbers = {t.key: n for n, t in enumerate(plan.passes[pass_name])}
+    listed = run / "work" / "todo" / f"{pass_name}-{logs.name}.json"
+    commit.write_json(listed, [[pass_name, numbers[t.key]] for t in todo])
     try:
         LocalPipelineExecutor(
-            pipeline=[TaskRunner(plan, tuple(todo))],
+            pipeline=[TaskRunner(run, listed)],
             tasks=len(todo),
             workers=min(executor.workers, len(todo)),
             logging_dir=str(logs),
@@ -122,18 +127,15 @@ def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
         raise TaskError(f"{pass_name}: {lost}") from None
     finally:
         shutil.rmtree(logs, ignore_errors=True)
+        listed.unlink(missing_ok=True)
 
 
 def _failed(run: Path, task: Task) -> bool:
-    from dolmix.pipeline.worker import failure_path
-
     return failure_path(run, task).exists()
 
 
 def _failures(run: Path, tasks: list[Task]) -> Iterator[str]:
     """Yield one message for each failed task."""
-    from dolmix.pipeline.worker import failure_path
-
     for task in tasks:
         path = failure_path(run, task)
         if path.exists():

@@ -6,13 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from dolmix.config import parse
-from dolmix.errors import UsageError
-from dolmix.pipeline.plan import Plan, Task
+from dolmix.pipeline.plan import Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook, TaskRecord
-from dolmix.pipeline.spec import Pipeline
 
 
 @dataclass
@@ -116,25 +111,16 @@ def silent_rules(plan: Plan) -> list[str]:
 
 
 def status(run: Path) -> dict[str, Any]:
-    """How far a run is: tasks done per pass, from `plan.json` and the records.
+    """Tell how far a run is: tasks done per pass, from `plan.json` and the records.
 
     Raises UsageError for a folder that holds no run.
     """
-    try:
-        described = orjson.loads((run / "plan.json").read_bytes())
-    except FileNotFoundError:
-        raise UsageError(f"{run}: no plan.json here; this is no run of `dolmix run`") from None
-    pipeline = parse(Pipeline, described["pipeline"], origin=str(run / "plan.json"))
-    book = RecordBook(run)
+    plan, book = read_plan(run), RecordBook(run)
     passes = [
-        {
-            "pass": name,
-            "tasks": len(tasks),
-            "done": sum(book.find(name, t["key"]) is not None for t in tasks),
-        }
-        for name, tasks in described["passes"].items()
+        {"pass": name, "tasks": len(tasks), "done": sum(book.has(name, t.key) for t in tasks)}
+        for name, tasks in plan.passes.items()
     ]
-    return {"name": pipeline.name, "run": str(run), "passes": passes}
+    return {"name": plan.pipeline.name, "run": str(run), "passes": passes}
 
 
 def _label(reason: str) -> str:

@@ -12,12 +12,19 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import orjson
 
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.reports import progress_folder
 
+Facts: TypeAlias = dict[str, Any]
+"""Counts of a task, running or finished; of a running one also its name, process and file."""
+
+COUNTED = ("documents", "bytes", "kept", "tokens")
 POLL_S = 0.25
 LINE_EVERY_S = 30.0
 
@@ -40,12 +47,14 @@ class Monitor(NullMonitor):
     """Shows one pass while it runs."""
 
     def __init__(self, plan: Plan, pass_name: str) -> None:
-        self.plan = plan
         self.pass_name = pass_name
         self.book = RecordBook(plan.pipeline.output)
+        self.progress = progress_folder(plan.pipeline.output, pass_name)
         self.lost = ""
         self._stop = threading.Event()
         self._started = time.monotonic()
+        self._todo: set[str] = set()
+        self._finished: dict[str, Facts] = {}
 
     @contextmanager
     def watching(self, tasks: Sequence[Task]) -> Iterator[None]:
@@ -53,8 +62,9 @@ class Monitor(NullMonitor):
 
         Raises WorkerLost when a worker vanished with a task in hand.
         """
+        self._todo = {t.key for t in tasks}
         self._started = time.monotonic()
-        thread = threading.Thread(target=self._watch, args=(tasks,), daemon=True)
+        thread = threading.Thread(target=self._watch, daemon=True)
         thread.start()
         try:
             yield
@@ -65,22 +75,35 @@ class Monitor(NullMonitor):
         finally:
             self._stop.set()
             thread.join()
-            self._write(self._line(tasks, final=True), final=True)
+            self._write(self._line([], final=True), final=True)
 
-    def _watch(self, tasks: Sequence[Task]) -> None:
+    def _watch(self) -> None:
         said = time.monotonic()
         live = sys.stderr.isatty()
         while not self._stop.wait(POLL_S):
+            running = list(self._running())
             if live or time.monotonic() - said >= LINE_EVERY_S:
                 said = time.monotonic()
-                self._write(self._line(tasks))
-            self._look_for_lost_workers(tasks)
+                self._write(self._line(running))
+            self._look_for_lost_workers(running)
 
-    def _line(self, tasks: Sequence[Task], *, final: bool = False) -> str:
-        running, finished = self._facts(tasks)
+    def _running(self) -> Iterator[Facts]:
+        """Yield what the tasks in progress say."""
+        for path in self.progress.glob("[!.]*.json"):
+            try:
+                yield orjson.loads(path.read_bytes()) | {"path": str(path)}
+            except FileNotFoundError:
+                continue
+
+    def _line(self, running: Sequence[Facts], *, final: bool = False) -> str:
+        for key in (self.book.keys(self.pass_name) & self._todo) - self._finished.keys():
+            record = self.book.find(self.pass_name, key)
+            self._finished[key] = {} if record is None else dict(record.counts)
         elapsed = max(time.monotonic() - self._started, 1e-3)
-        total = {k: sum(int(f.get(k, 0)) for f in (*running, *finished)) for k in COUNTED}
-        parts = [f"{self.pass_name:<10} {len(finished)}/{len(tasks)} tasks"]
+        facts = [*running, *self._finished.values()]
+        total = {name: sum(int(f.get(name, 0)) for f in facts) for name in COUNTED}
+        done = len(self._finished) / len(self._todo)
+        parts = [f"{self.pass_name:<10} {len(self._finished)}/{len(self._todo)} tasks"]
         if total["documents"]:
             parts.append(f"{total['documents']:,} documents")
         if total["bytes"]:
@@ -89,39 +112,21 @@ class Monitor(NullMonitor):
             parts.append(f"{total['tokens']:,} tokens")
         if self.pass_name == "filter" and total["documents"]:
             parts.append(f"{total['kept'] / total['documents']:.0%} kept")
-        done_share = len(finished) / len(tasks)
-        if not final and done_share:
-            parts.append(f"{elapsed / done_share - elapsed:,.0f} s left")
+        if not final and done:
+            parts.append(f"{elapsed / done - elapsed:,.0f} s left")
         return "  ".join([*parts, f"{elapsed:,.1f} s"])
 
-    def _facts(self, tasks: Sequence[Task]) -> tuple[list[dict[str, int]], list[dict[str, int]]]:
-        from dolmix.pipeline.worker import progress_path
-
-        running, finished = [], []
-        for task in tasks:
-            try:
-                running.append(orjson.loads(progress_path(self.book.run, task).read_bytes()))
-            except FileNotFoundError:
-                record = self.book.find(self.pass_name, task.key)
-                if record is not None:
-                    finished.append(dict(record.counts))
-        return running, finished
-
-    def _look_for_lost_workers(self, tasks: Sequence[Task]) -> None:
-        from dolmix.pipeline.worker import progress_path
-
-        for task in tasks:
-            path = progress_path(self.book.run, task)
-            try:
-                pid = orjson.loads(path.read_bytes()).get("pid", 0)
-            except FileNotFoundError:
-                continue
-            if pid and not _alive(pid) and path.exists():
+    def _look_for_lost_workers(self, running: Sequence[Facts]) -> None:
+        for facts in running:
+            gone = not _alive(int(facts["pid"])) and Path(facts["path"]).exists()
+            if gone and not self._stop.is_set():
                 self.lost = (
-                    f"task {task.name}: its worker (process {pid}) was killed, perhaps for lack of "
-                    f"memory. Lower executor.workers or part_bytes and run again."
+                    f"task {facts['task']}: its worker (process {facts['pid']}) was killed, "
+                    f"perhaps for lack of memory. Lower executor.workers or part_bytes and run "
+                    f"again."
                 )
                 os.kill(os.getpid(), signal.SIGINT)  # wakes the pool's wait, as Ctrl-C does
+                self._stop.set()
                 return
 
     def _write(self, line: str, *, final: bool = False) -> None:
@@ -130,9 +135,6 @@ class Monitor(NullMonitor):
         else:
             sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-
-
-COUNTED = ("documents", "bytes", "kept", "tokens")
 
 
 def _alive(pid: int) -> bool:

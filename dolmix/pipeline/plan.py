@@ -7,16 +7,22 @@ models and tokenizer, and the keys of the tasks that feed it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from dolmix.errors import DataError
+import orjson
+
+from dolmix.config import parse
+from dolmix.errors import DataError, UsageError
+from dolmix.files import commit
 from dolmix.files.commit import fingerprint
 from dolmix.pipeline.spec import Pipeline
 from dolmix.sources import Part, plan_parts
 from dolmix.tokenizer import Tokenizer
 
 KEY_FORMAT = "dolmix-task-1"
+PLAN_FILE = "plan.json"
 PASSES = ("filter", "signatures", "candidates", "clusters", "tokenize", "store")
 """All passes, in order; each starts when the one before it is done."""
 
@@ -56,15 +62,33 @@ class Plan:
         return self.tasks(pass_name, source)[part]
 
     def describe(self) -> dict[str, Any]:
-        """Plan as plain data: what `plan.json` and `dolmix plan --json` hold."""
+        """Give the plan as plain data: what `plan.json` and `dolmix plan --json` hold."""
         return {
             "pipeline": self.pipeline.model_dump(mode="json"),
             "parts": {s: [p.to_json() for p in parts] for s, parts in self.parts.items()},
-            "passes": {
-                name: [{"name": t.name, "key": t.key} for t in tasks]
-                for name, tasks in self.passes.items()
-            },
+            "passes": {name: [asdict(t) for t in tasks] for name, tasks in self.passes.items()},
         }
+
+    def write(self) -> None:
+        """Write `plan.json` into the run's folder."""
+        commit.write_json(self.pipeline.output / PLAN_FILE, self.describe(), indent=1)
+
+
+def read_plan(run: Path) -> Plan:
+    """Read the plan that `dolmix run` last carried out in a folder.
+
+    Raises UsageError for a folder that holds no run.
+    """
+    path = run / PLAN_FILE
+    try:
+        described = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{run}: no {PLAN_FILE} here; this is no run of `dolmix run`") from None
+    return Plan(
+        pipeline=parse(Pipeline, described["pipeline"], origin=str(path)),
+        parts={s: [Part.from_json(p) for p in parts] for s, parts in described["parts"].items()},
+        passes={n: [Task(**t) for t in tasks] for n, tasks in described["passes"].items()},
+    )
 
 
 def make_plan(pipeline: Pipeline) -> Plan:

@@ -58,6 +58,15 @@ class RecordBook:
         whole = all((self.run / output).exists() for output in record.outputs.values())
         return record if whole else None
 
+    def has(self, pass_name: str, key: str) -> bool:
+        """Tell whether a task is done and its outputs are there."""
+        return self.find(pass_name, key) is not None
+
+    def keys(self, pass_name: str) -> set[str]:
+        """Keys of all records of a pass, from one look at the folder; for progress alone."""
+        folder = self.path(pass_name, "").parent
+        return {p.stem for p in folder.glob("[!.]*.json")} if folder.is_dir() else set()
+
     def read(self, pass_name: str, key: str) -> TaskRecord:
         """Return the record of a task that must be done already.
 

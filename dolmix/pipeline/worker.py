@@ -10,19 +10,21 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import orjson
 from loguru import logger as datatrove_log
 
 from dolmix.errors import DolmixError
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext
 from dolmix.pipeline.passes import RUNNERS
-from dolmix.pipeline.plan import Plan, Task
+from dolmix.pipeline.plan import Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook, TaskRecord
+from dolmix.pipeline.reports import progress_path, write_failure
 
 PR_SET_PDEATHSIG = 1
 
@@ -43,15 +45,31 @@ def tie_children() -> None:
 
 @dataclass(frozen=True)
 class TaskRunner:
-    """The one step of every datatrove pipeline that dolmix runs: rank n runs `tasks[n]`."""
+    """The one step of every datatrove pipeline that dolmix runs: rank n runs the n-th open task.
 
-    plan: Plan
-    tasks: tuple[Task, ...]
+    Small on purpose: it is pickled for every task. Plan and list of open tasks are read from the
+    run's folder, once a process.
+    """
+
+    run: Path
+    todo: Path
+    """File that lists the open tasks as (pass, number)."""
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Run one task; write its record, or its failure, and never raise for either."""
         del data, world_size
-        run_task(self.plan, self.tasks[rank])
+        plan, todo = load_work(self.run, self.todo)
+        pass_name, number = todo[rank]
+        run_task(plan, plan.passes[pass_name][number])
+
+
+@lru_cache(maxsize=1)
+def load_work(run: Path, todo: Path) -> tuple[Plan, list[tuple[str, int]]]:
+    """Read the plan of a run and the open tasks of one of its passes."""
+    plan = read_plan(run)
+    if plan.pipeline.output != run:  # the folder was given another name since
+        plan = replace(plan, pipeline=plan.pipeline.model_copy(update={"output": run}))
+    return plan, [(name, number) for name, number in orjson.loads(todo.read_bytes())]
 
 
 def run_task(plan: Plan, task: Task) -> None:
@@ -74,18 +92,3 @@ def run_task(plan: Plan, task: Task) -> None:
         RecordBook(folder).write(record)
     finally:
         report.unlink(missing_ok=True)
-
-
-def progress_path(run: Path, task: Task) -> Path:
-    """Where a running task says how far it is."""
-    return run / "work" / "progress" / task.pass_name / f"{task.key}.json"
-
-
-def failure_path(run: Path, task: Task) -> Path:
-    """Where a failed task says why."""
-    return run / "work" / "failures" / task.pass_name / f"{task.key}.json"
-
-
-def write_failure(run: Path, task: Task, message: str, *, explained: bool) -> None:
-    """Keep a task's failure for the parent; `explained` tells bad data from a bug."""
-    commit.write_json(failure_path(run, task), {"message": message, "explained": explained})

@@ -18,12 +18,12 @@ def find_candidates(context: TaskContext) -> TaskResult:
     values, valid = [], []
     for source, part in context.all_parts():
         record = context.record("signatures", source, part)
-        keys = read_band(context.run / record.outputs[f"keys-{task.step}"], task.band)
-        values.append(keys.values[:, 0])
-        valid.append(keys.valid)
+        keys, comparable = read_band(context.run, record, task.step, task.band)
+        values.append(keys)
+        valid.append(comparable)
         context.report(documents=sum(map(len, valid)))
-    comparable = np.flatnonzero(np.concatenate(valid))
-    pairs = candidate_pairs(np.concatenate(values)[comparable], comparable)
+    numbers = np.flatnonzero(np.concatenate(valid))
+    pairs = candidate_pairs(np.concatenate(values)[numbers], numbers)
     path = context.run / "work" / "candidates" / f"{task.step}-{task.band:03d}-{task.key[:12]}.npy"
     with commit.new_file(path) as attempt, attempt.open("wb") as file:
         np.save(file, pairs)

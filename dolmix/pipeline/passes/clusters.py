@@ -46,7 +46,7 @@ def choose_survivors(context: TaskContext) -> TaskResult:
 def _kept_documents(context: TaskContext) -> pa.Table:
     """Every document that the filters kept, in number order, with what `keep_by` may name."""
     wanted = {c for step in context.plan.pipeline.dedup for c in step.keep_columns()}
-    tables = []
+    tables: list[pa.Table] = []
     for priority, (name, source) in enumerate(context.plan.pipeline.sources.items()):
         known = sorted(wanted & set(source.column_names()))
         for part in range(len(context.plan.parts[name])):
@@ -57,7 +57,7 @@ def _kept_documents(context: TaskContext) -> pa.Table:
             table = table.filter(table["reason"].is_null()).select(columns)
             size = len(table)
             table = table.append_column("source", pa.array([name] * size, pa.string()))
-            table = table.append_column("part", pa.array(np.full(size, part)))
+            table = table.append_column("part", pa.array(np.full(size, len(tables))))
             table = table.append_column("source_priority", pa.array(np.full(size, priority)))
             tables.append(table.replace_schema_metadata())
             context.report(documents=sum(map(len, tables)))
@@ -78,34 +78,26 @@ def _write_drops(
 ) -> dict[str, Path]:
     """Write one file a part: record, reason, and the source and id of the document that stays."""
     dropped: BoolArray = duplicate_of >= 0
-    original = pa.array(np.where(dropped, duplicate_of, 0), mask=~dropped)
+    original = pa.array(duplicate_of[dropped])
     drops = pa.table(
         {
-            "source": documents["source"],
-            "part": documents["part"],
-            "record": documents["record"],
-            "id": documents["id"],
-            "reason": pa.array(reasons.tolist(), pa.string()),
+            "record": documents["record"].filter(pa.array(dropped)),
+            "id": documents["id"].filter(pa.array(dropped)),
+            "reason": pa.array(reasons[dropped].tolist(), pa.string()),
             "duplicate_of_source": documents["source"].take(original),
             "duplicate_of_id": documents["id"].take(original),
         }
-    ).filter(pa.array(dropped))
+    )
+    part = documents["part"].to_numpy()[dropped]  # ascending, as documents are numbered by part
     outputs: dict[str, Path] = {}
-    for source, part in context.all_parts():
-        mine = _rows_of(drops, source, part)
-        name = f"{part:05d}-{context.task.key[:12]}.parquet"
+    for number, (source, part_of_source) in enumerate(context.all_parts()):
+        start, stop = np.searchsorted(part, [number, number + 1])
+        name = f"{part_of_source:05d}-{context.task.key[:12]}.parquet"
         path = context.run / "decisions" / "duplicates" / source / name
         with commit.new_file(path) as attempt:
-            pq.write_table(mine.drop_columns(["source", "part"]), attempt, compression="zstd")
-        outputs[f"{source}/{part:05d}"] = path
+            pq.write_table(drops.slice(start, stop - start), attempt, compression="zstd")
+        outputs[f"{source}/{part_of_source:05d}"] = path
     return outputs
-
-
-def _rows_of(table: pa.Table, source: str, part: int) -> pa.Table:
-    import pyarrow.compute as pc
-
-    mask = pc.and_(pc.equal(table["source"], source), pc.equal(table["part"], part))
-    return table.filter(mask)
 
 
 def _by_source(

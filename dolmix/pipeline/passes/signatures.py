@@ -4,14 +4,13 @@ Keys of a step are written band by band, so that a later task reads its own band
 """
 
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from dolmix.dedup import Dedup, MatchKeys
-from dolmix.document import TextBatch
+from dolmix.document import BoolArray, TextBatch, U64Array
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.records import TaskRecord
 
 
 def sign_part(context: TaskContext) -> TaskResult:
@@ -19,7 +18,7 @@ def sign_part(context: TaskContext) -> TaskResult:
     steps = context.plan.pipeline.dedup
     kept = context.kept_by_filters()
     folder = context.run / "work" / "signatures" / context.task.source
-    keys: list[list[MatchKeys]] = [[] for _ in steps]
+    keys = [[step.match_keys(TextBatch.of([]))] for step in steps]
     row = 0
     for batch in context.open_part():
         rows = kept[row : row + len(batch)]
@@ -31,24 +30,17 @@ def sign_part(context: TaskContext) -> TaskResult:
         context.report(documents=row)
     outputs = {}
     for number, (step, blocks) in enumerate(zip(steps, keys, strict=True)):
-        path = folder / f"{context.stem}.{step.label}.keys"
-        with commit.new_file(path) as attempt, attempt.open("wb") as file:
-            _write(file, step, blocks)
-        outputs[f"keys-{number}"] = path
+        values = np.concatenate([block.values for block in blocks])
+        valid = np.concatenate([block.valid for block in blocks])
+        for kind, array in (("keys", values.swapaxes(0, 1)), ("valid", valid)):
+            path = folder / f"{context.stem}.{step.label}.{kind}.npy"
+            with commit.new_file(path) as attempt, attempt.open("wb") as file:
+                np.save(file, np.ascontiguousarray(array))
+            outputs[f"{kind}-{number}"] = path
     return TaskResult(outputs, {"documents": int(kept.sum())})
 
 
-def _write(file: IO[bytes], step: Dedup, blocks: list[MatchKeys]) -> None:
-    """Write `values` (bands, documents, width) and then `valid` (documents,) as two .npy arrays."""
-    none = step.match_keys(TextBatch.of([]))
-    values = np.concatenate([none.values, *(b.values for b in blocks)])
-    np.save(file, np.ascontiguousarray(values.swapaxes(0, 1)))
-    np.save(file, np.concatenate([none.valid, *(b.valid for b in blocks)]))
-
-
-def read_band(path: Path, band: int) -> MatchKeys:
-    """Read back one band: `values` (documents, 1, width), `valid` (documents,)."""
-    with path.open("rb") as file:
-        values = np.load(file)
-        valid = np.load(file)
-    return MatchKeys(values[band][:, None, :], valid)
+def read_band(run: Path, record: TaskRecord, step: int, band: int) -> tuple[U64Array, BoolArray]:
+    """Read back one band of one step: keys (documents, width), and which of them are valid."""
+    keys = np.load(run / record.outputs[f"keys-{step}"], mmap_mode="r")
+    return keys[band], np.load(run / record.outputs[f"valid-{step}"])

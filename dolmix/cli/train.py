@@ -1,0 +1,120 @@
+"""`dolmix train`: start the bundled trainer's processes and wait for them.
+
+torch stays out of this process. The training processes run under torchrun in a session of their
+own, so that Ctrl-C reaches them once and in order; they write a checkpoint and end. If this process
+is killed, they notice and do the same.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import typer
+
+from dolmix.cli.options import Overrides
+
+TrainFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Training file (YAML).")]
+INTERRUPTED = 130
+STOP_S = 600
+"""Seconds that torchrun leaves the processes to write a checkpoint when it is stopped itself."""
+
+
+def train(config: TrainFile, overrides: Overrides = None) -> None:
+    """Train a model on a lock; the same command goes on from the latest checkpoint.
+
+    Example: dolmix train configs/train/quickstart.yaml max_steps=100
+    """
+    _require_torch()
+    raise typer.Exit(launch(config, overrides or ()))
+
+
+def launch(config: Path, overrides: Sequence[str]) -> int:
+    """Run the processes that `processes` asks for; return the run's exit code, 130 if interrupted.
+
+    Raises ConfigError if the file cannot be read or `processes` is no number of processes.
+    """
+    with tempfile.TemporaryDirectory(prefix="dolmix-train-") as name:
+        folder = Path(name)
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and arguments
+            _torchrun(config, overrides), env=_environment(folder), start_new_session=True
+        )
+        with _passing_signals_to(child, folder) as received:
+            code = child.wait()
+        explained = _read_number(folder / "exit")
+    if received:
+        return INTERRUPTED
+    return explained or (code if code >= 0 else 128 - code)
+
+
+def _torchrun(config: Path, overrides: Sequence[str]) -> list[str]:
+    from pydantic import PositiveInt
+
+    from dolmix.config import Schema, load
+
+    class Launch(Schema, extra="ignore"):
+        """The one setting that is read before the processes exist; the trainer checks the rest."""
+
+        processes: PositiveInt | Literal["gpu"] = 1
+
+    processes = load(Launch, config, overrides).processes
+    runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*runner, f"--nproc-per-node={processes}", "-m", "trainer", str(config), *overrides]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Environment of torchrun: where to report, whom to outlive, how threads behave."""
+    ours = {"DOLMIX_LAUNCH": str(folder), "DOLMIX_LAUNCHER_PID": str(os.getpid())}
+    defaults = {
+        "OMP_NUM_THREADS": "1",  # torchrun warns without it; the trainer sets its own number
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin halve the speed of a machine in use
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(STOP_S),
+    }
+    return defaults | dict(os.environ) | ours
+
+
+@contextmanager
+def _passing_signals_to(child: subprocess.Popen[bytes], folder: Path) -> Iterator[list[int]]:
+    """Pass SIGINT, SIGTERM and SIGHUP on; yields the list of those received.
+
+    The first goes to the first training process, which stops all of them after a checkpoint; the
+    second, and the first while there is no such process yet, to torchrun, which ends them.
+    """
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        del frame
+        received.append(number)
+        trainer = _read_number(folder / "pid")
+        gently = trainer is not None and len(received) == 1
+        os.kill(trainer if gently and trainer is not None else child.pid, signal.SIGTERM)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, forward) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _read_number(file: Path) -> int | None:
+    return int(file.read_text()) if file.is_file() else None
+
+
+def _require_torch() -> None:
+    from dolmix.errors import UsageError
+
+    if find_spec("torch") is None:
+        raise UsageError(
+            "dolmix train needs torch, which is not installed. Install the extra: "
+            "pip install 'dolmix[train]' (for the CPU build, add "
+            "--extra-index-url https://download.pytorch.org/whl/cpu)."
+        )

@@ -1,0 +1,155 @@
+"""`dolmix train`: several processes, exit codes, and an end that loses nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dolmix.cli.train import launch
+from dolmix.errors import UsageError
+from trainer.checkpoint import complete, read_meta
+from trainer.config import TrainConfig
+from trainer.lifetime import claimed
+from trainer.parallel import join_world
+
+COMMAND = "import sys; from dolmix.cli.train import launch; sys.exit(launch(sys.argv[1], ()))"
+
+
+@pytest.fixture
+def written(configure: Callable[..., TrainConfig], tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that writes a run's settings to a YAML file."""
+
+    def write(name: str, **changes: Any) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(configure(name, **changes).model_dump(mode="json")))
+        return path
+
+    return write
+
+
+def lines(output: Path) -> list[dict[str, Any]]:
+    """Read a run's metrics."""
+    file = output / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> None:
+    """Poll until `condition` holds; fail after a minute."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, f"still no {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def long_run(
+    written: Callable[..., Path], tmp_path: Path, relock: Callable[..., Path]
+) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
+    """Start `dolmix train` on 280 steps and wait for its first; yields it, its file, its output."""
+    lock = relock(tmp_path, seed=8, steps=280, batch=2)
+    path = written("long", lock=str(lock), log_every=1)
+    run = subprocess.Popen([sys.executable, "-c", COMMAND, str(path)])
+    try:
+        wait_for(lambda: lines(tmp_path / "long"), "first step")
+        yield run, path, tmp_path / "long"
+    finally:
+        run.kill()
+        run.wait()
+
+
+@pytest.mark.e2e
+def test_two_processes_train_the_same_batches(
+    configure: Callable[..., TrainConfig], train: Callable[..., bool], written: Callable[..., Path]
+) -> None:
+    """Two processes start from the same weights and see the same batches as one, which goes on.
+
+    Losses agree within 1e-3: only the order of additions and the cut of router losses differ.
+    """
+    one, two = configure("one"), configure("two")
+    train(one)
+    assert launch(written("two"), ("processes=2", "max_steps=7")) == 0
+    train(two)
+    first, second = lines(one.output), lines(two.output)
+    assert [line["step"] for line in second] == list(range(1, 13))
+    assert [line["chain"] for line in first] == [line["chain"] for line in second]
+    assert first[0]["ce"] == pytest.approx(second[0]["ce"], rel=1e-6)
+    for a, b in zip(first, second, strict=True):
+        assert a["ce"] == pytest.approx(b["ce"], rel=1e-3)
+        assert a["source_loss"] == pytest.approx(b["source_loss"], rel=1e-3)
+
+
+@pytest.mark.e2e
+def test_configuration_errors_exit_2(
+    written: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt key ends every process quietly: one message, exit code 2, no traceback."""
+    assert launch(written("bad"), ("processes=2", "optimizer.lrr=1")) == 2
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "  optimizer.lrr: unknown key; did you mean 'lr'?"
+    ]
+
+
+@pytest.mark.e2e
+def test_termination_saves_and_exits_130(
+    long_run: tuple[subprocess.Popen[bytes], Path, Path],
+) -> None:
+    """SIGTERM leaves a checkpoint of the last step done and exit code 130; the run can go on."""
+    run, path, output = long_run
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 130
+    saved = read_meta(complete(output / "checkpoints")[-1])
+    assert lines(output)[-1]["step"] == saved.step < 280
+    assert launch(path, (f"max_steps={saved.step + 2}",)) == 0
+    assert [line["step"] for line in lines(output)] == list(range(1, saved.step + 3))
+
+
+@pytest.mark.e2e
+def test_losing_the_launcher_saves_and_ends(
+    long_run: tuple[subprocess.Popen[bytes], Path, Path],
+) -> None:
+    """When `dolmix train` itself is killed, its processes write a checkpoint and end."""
+    run, path, output = long_run
+    run.kill()
+    run.wait()
+    wait_for(lambda: complete(output / "checkpoints"), "checkpoint")
+    wait_for(lambda: launch(path, ("max_steps=1",)) == 0, "end of the first run")
+    assert lines(output)[-1]["step"] == read_meta(complete(output / "checkpoints")[-1]).step < 280
+
+
+def test_a_second_run_into_the_same_output_is_refused(
+    configure: Callable[..., TrainConfig],
+) -> None:
+    """While one run writes to an output, another one gets an error that names the folder."""
+    config = configure("shared")
+    with join_world(config) as world:
+        with (
+            claimed(config.output, world),
+            pytest.raises(UsageError, match=f"another run is training into .*{config.output.name}"),
+            claimed(config.output, world),
+        ):
+            pass
+        with claimed(config.output, world):
+            """The claim ends with its holder."""
+
+
+def test_torch_stays_out_of_the_command() -> None:
+    """`dolmix train` needs no torch to say that torch is missing and how to install it."""
+    code = (
+        "import sys, importlib.util as u; real = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'torch' else real(name, *a);"
+        "from dolmix.cli.train import train; from dolmix.errors import UsageError\n"
+        "try: train('x.yaml')\n"
+        "except UsageError as e: print(e, 'torch' in sys.modules, 'trainer' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "pip install 'dolmix[train]'" in result.stdout
+    assert result.stdout.strip().endswith("False False")

@@ -1,0 +1,194 @@
+"""A training run as one YAML file.
+
+What trains when is not in here: it follows from the lock alone. Only `lock`, `model`, `seed`,
+`loss`, `optimizer` and `schedule` decide the result; the rest says where and how fast.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dolmix.config import Frac, Schema
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class ModelConfig(Schema):
+    """Shape of the model; the sequence length is the lock's."""
+
+    vocab: Count
+    """Rows of the embedding, padding included: more than the tokenizer's largest id."""
+    d_model: Count
+    """Width of the residual stream."""
+    layers: Count
+    """Number of blocks."""
+    heads: Count
+    """Query heads; d_model / heads is the width of one and must be even."""
+    kv_heads: Count | None = None
+    """Key and value heads, a divisor of `heads`; as many as `heads` when not given."""
+    experts: Count = 64
+    """Experts of a mixture-of-experts layer."""
+    top_k: Count = 8
+    """Experts that each token visits."""
+    d_ff: Count
+    """Inner width of one expert."""
+    dense_layers: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Layers, counted from 0, with one dense SwiGLU in place of experts."""
+    dense_d_ff: Count | None = None
+    """Inner width of a dense layer; top_k * d_ff when not given, which costs the same per token."""
+    qk_norm: bool = True
+    """RMSNorm over the whole width of queries and of keys, before they are cut into heads."""
+    tie_embeddings: bool = False
+    """Use the embedding as the output matrix too."""
+    norm_eps: Positive = 1e-5
+    """Added to the mean square in every RMSNorm."""
+    rope_theta: Positive = 10_000.0
+    """Base of the rotary position frequencies."""
+    init_std: Positive = 0.02
+    """Standard deviation of every matrix at the start, cut at three of them; norms start at 1."""
+    expert_backend: Literal["grouped_mm", "loop"] = "grouped_mm"
+    """`grouped_mm` computes all experts in one call; `loop` is the slow reference."""
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Key and value heads."""
+        return self.kv_heads or self.heads
+
+    @property
+    def d_head(self) -> int:
+        """Width of one head."""
+        return self.d_model // self.heads
+
+    @property
+    def num_dense_d_ff(self) -> int:
+        """Inner width of a dense layer."""
+        return self.dense_d_ff or self.top_k * self.d_ff
+
+    @property
+    def moe_layers(self) -> tuple[int, ...]:
+        """Layers that have experts, counted from 0."""
+        return tuple(n for n in range(self.layers) if n not in self.dense_layers)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.d_model % (2 * self.heads):
+            raise ValueError(
+                f"d_model {self.d_model} over heads {self.heads} must be an even whole number"
+            )
+        if self.heads % self.num_kv_heads:
+            raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
+        uneven = [f"{n} {w}" for n, w in (("d_model", self.d_model), ("d_ff", self.d_ff)) if w % 8]
+        if uneven and self.moe_layers and self.expert_backend == "grouped_mm":
+            raise ValueError(
+                f"{' and '.join(uneven)}: a multiple of 8 is needed, since torch's grouped product "
+                "reads 16 bytes at a time"
+            )
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k {self.top_k} is more than the {self.experts} experts")
+        if outside := [n for n in self.dense_layers if n >= self.layers]:
+            raise ValueError(
+                f"dense_layers {outside}: the {self.layers} layers are 0 to {self.layers - 1}"
+            )
+        return self
+
+
+class LossConfig(Schema):
+    """What is added to the cross-entropy, in the scalings that OLMoE trained with."""
+
+    load_balance: NotNegative = 0.01
+    """Weight of the load-balancing loss, which is 1 when all experts are used alike."""
+    router_z: NotNegative = 0.001
+    """Weight of the router z-loss."""
+
+
+class OptimizerConfig(Schema):
+    """AdamW, with decay on all parameters (norms and embeddings too), as OLMoE trained."""
+
+    lr: Positive
+    """Peak learning rate."""
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    """Decay of the first and second moment."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: NotNegative = 0.1
+    """Decoupled decay, multiplied by the learning rate."""
+    clip: Positive | None = 1.0
+    """Largest norm of the gradient of all parameters together; null turns clipping off."""
+
+
+class Span(Schema):
+    """A length of training, in tokens or in steps of the lock's batch schedule."""
+
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    """So many tokens."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """The tokens of so many first steps."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.tokens is None) == (self.steps is None):
+            raise ValueError("give exactly one of tokens and steps")
+        return self
+
+
+class ScheduleConfig(Schema):
+    """Linear warm-up, then a cosine, in tokens; a step's rate counts its own batch's tokens."""
+
+    type: Literal["cosine"] = "cosine"
+    warmup: Span = Span(steps=0)
+    """Length of the warm-up."""
+    warmup_from_frac: Frac = 0.1
+    """Where the warm-up starts, as a share of the peak."""
+    total: Span | None = None
+    """Where the cosine ends; the end of the lock's order when not given, not max_steps."""
+    final_frac: Frac = 0.1
+    """Where the cosine ends, as a share of the peak."""
+
+
+class CheckpointConfig(Schema):
+    """When to write checkpoints; one is always written at the end and at an interruption."""
+
+    every_steps: Count | None = None
+    """Write one after every so many steps; null writes the last only."""
+    keep: Count = 2
+    """How many of the latest to keep."""
+
+
+class TrainConfig(Schema):
+    """One training run."""
+
+    lock: Path
+    """The resolved mix; decides every batch."""
+    output: Path
+    """Folder of the run: metrics.jsonl, checkpoints/."""
+    seed: int = 0
+    """Seed of the initial weights; the order of the data has its own, in the lock."""
+    max_steps: Count | None = None
+    """Stop after this step, with a checkpoint that a longer run goes on from exactly; the lock's
+    number of steps when not given."""
+    processes: Count | Literal["gpu"] = 1
+    """Processes on this machine, one a GPU; `gpu` starts one for each that is there."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` is CUDA where there is any."""
+    threads: Count | None = None
+    """CPU threads of a process; the cores divided by the processes when not given."""
+    deterministic: bool = False
+    """Use deterministic algorithms only: slower on a GPU; CPU results are repeatable anyway."""
+    microbatch: Count = 4
+    """Instances of one forward pass of one process."""
+    resume: Literal["auto", "never"] | Path = "auto"
+    """`auto` goes on from the output's latest checkpoint, a folder starts from that checkpoint
+    where the output has none, `never` refuses an output that has any."""
+    log_every: Count = 10
+    """Steps between console lines; losses are fetched from the device as often."""
+    chain_every: Count = 1
+    """Steps between values of the batch proof in the metrics."""
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig = ScheduleConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()

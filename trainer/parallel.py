@@ -1,0 +1,150 @@
+"""Processes, devices and sharding.
+
+Each block and the rest of the model are FSDP2 groups over one axis of all ranks: parameters,
+gradients and optimiser state are cut along their first axis, and gathered where they are used. On
+CUDA compute is bfloat16 with float32 master weights and float32 reduction; on the CPU all is
+float32. Small facts about the batch travel between hosts over gloo, so that no device waits for
+them.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from dolmix.errors import UsageError
+from trainer.config import ModelConfig, TrainConfig
+from trainer.model import Model, initial_value
+
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """All processes of the run, seen from one of them."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and console lines."""
+        return self.rank == 0
+
+    def send(self, array: NDArray[np.int64]) -> Tensor:
+        """Copy an array to the device without waiting for it."""
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def gather_bytes(self, mine: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Gather (n,) bytes of every rank on every host, (size, n); n is the same everywhere."""
+        parts = [torch.empty(mine.size, dtype=torch.uint8) for _ in range(self.size)]
+        dist.all_gather(parts, torch.from_numpy(mine))
+        return torch.stack(parts).numpy()
+
+    def broadcast_text(self, text: str, limit_bytes: int = 4096) -> str:
+        """Give the first rank's text to every rank."""
+        padded = np.frombuffer(text.encode().ljust(limit_bytes, b"\0"), np.uint8).copy()
+        first = self.gather_bytes(padded)[0]
+        return first.tobytes().rstrip(b"\0").decode()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add a tensor over all ranks, on the device, in place."""
+        dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.gather_bytes(np.zeros(1, np.uint8))
+
+
+@contextmanager
+def join_world(config: TrainConfig) -> Iterator[World]:
+    """Join the processes that torchrun started, or be the only one; set device and threads.
+
+    Raises UsageError if the configuration asks for CUDA and there is none.
+    """
+    if config.deterministic:  # read when cuBLAS starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = choose_device(config)
+    torch.set_num_threads(config.threads or _threads_each())
+    torch.use_deterministic_algorithms(config.deterministic)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        size = dist.get_world_size()
+        yield World(dist.get_rank(), size, device, init_device_mesh(device.type, (size,)))
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(config: TrainConfig) -> torch.device:
+    """Choose the GPU of the local rank, or the CPU. Raises UsageError where CUDA is missing."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device: cuda, but torch {torch.__version__} sees no CUDA device. "
+            "Set device: cpu, or install a CUDA build of torch."
+        )
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if device.index >= torch.cuda.device_count():
+        raise UsageError(
+            f"processes: {os.environ.get('LOCAL_WORLD_SIZE')}, but this machine has "
+            f"{torch.cuda.device_count()} CUDA devices. Lower processes, or set it to gpu."
+        )
+    torch.cuda.set_device(device)
+    return device
+
+
+def build_model(config: ModelConfig, world: World, *, seed: int) -> Model:
+    """Build the sharded model; its initial weights do not depend on the number of ranks."""
+    with torch.device("meta"):
+        model = Model(config)
+    policy = MixedPrecisionPolicy(
+        param_dtype=torch.bfloat16 if world.device.type == "cuda" else None,
+        reduce_dtype=torch.float32,
+        # Rotary angles must stay float32; everything else follows the embedding's type by itself.
+        cast_forward_inputs=False,
+    )
+    for block in model.blocks:
+        fully_shard(block, mesh=world.mesh, mp_policy=policy)
+    fully_shard(model, mesh=world.mesh, mp_policy=policy)
+    model.to_empty(device=world.device)
+    _initialise(model, seed=seed, std=config.init_std)
+    return model
+
+
+@torch.no_grad()
+def _initialise(model: Model, *, seed: int, std: float) -> None:
+    for name, parameter in model.named_parameters():
+        value = initial_value(name, parameter.shape, seed=seed, std=std).to(parameter.device)
+        assert isinstance(parameter, DTensor)
+        # No source rank: every rank cuts its part from the whole that it drew itself.
+        parameter.copy_(
+            distribute_tensor(
+                value, parameter.device_mesh, parameter.placements, src_data_rank=None
+            )
+        )
+
+
+def _threads_each() -> int:
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, (os.cpu_count() or 1) // local)
