@@ -87,8 +87,7 @@ def _headline(funnel: "Funnel") -> str:
 
 def _steps(funnel: "Funnel") -> "Iterator[list[object]]":
     left = funnel.documents
-    later = {reason.partition(".")[0]: None for reason in funnel.dropped}
-    for label in {**dict.fromkeys(funnel.judged), **later}:
+    for label in funnel.steps:
         reasons = funnel.reasons_of(label)
         left -= sum(reasons.values())
         listed = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())

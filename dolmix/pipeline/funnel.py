@@ -15,12 +15,14 @@ class Funnel:
     """One source's way from input records to committed tokens."""
 
     source: str
+    steps: tuple[str, ...] = ()
+    """Filters of the source, then dedup steps, in the order in which they judge."""
     records: int = 0
     bad_records: int = 0
     documents: int = 0
     num_bytes: int = 0
     judged: Counter[str] = field(default_factory=Counter)
-    """Filter → documents that reached it, in the order of the file."""
+    """Filter → documents that reached it."""
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason → documents, filters and dedup."""
     dropped_bytes: Counter[str] = field(default_factory=Counter)
@@ -58,8 +60,9 @@ class Funnel:
 
 def funnels(plan: Plan) -> list[Funnel]:
     """One funnel a source, as far as the run has come."""
+    dedup = [step.label for step in plan.pipeline.dedup]
     made = {
-        name: Funnel(name, judged=Counter({f.label: 0 for f in source.filters}))
+        name: Funnel(name, (*(f.label for f in source.filters), *dedup))
         for name, source in plan.pipeline.sources.items()
     }
     for task, record in _done(plan, "filter"):
