@@ -29,11 +29,12 @@ Columns: TypeAlias = dict[str, pa.Array]
 class TextBatch:
     """Documents as columns, all of one length N.
 
-    text     large_string (N,)  the texts; never null ids      string (N,)        document ids;
-    never null urls     string (N,)        null where a document has none records  (N,) int64
-    record number within the part, from 0, bad records counted fields   path → string (N,) further
-    fields that filters asked for, each value as JSON text (`7`, `"7"`, `3.0`), null where the
-    record has none or JSON null
+    text     large_string (N,)   the texts; never null
+    ids      string (N,)         document ids; never null
+    urls     string (N,)         null where a document has none
+    records  (N,) int64          record number within the part, from 0, bad records counted
+    fields   path → string (N,)  further fields that filters asked for, each value as JSON text
+                                 (`7`, `"7"`, `3.0`); null where the record has none or JSON null
     """
 
     text: pa.LargeStringArray

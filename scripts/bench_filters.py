@@ -83,7 +83,7 @@ def filters() -> dict[str, list[Filter]]:
         "gopher": [Gopher()],
         "repetition": [Repetition()],
         "gopher + repetition": [Gopher(), Repetition()],
-        "repetition olmoe-0924": [Repetition(preset="olmoe-0924")],
+        "repetition olmoe-0924": [Repetition(preset="olmoe-0924", unit="words")],
         "word_share": [WordShare()],
     }
     model = Path(os.environ.get("DOLMIX_LID_MODEL", ROOT / "models" / "lid.176.ftz"))
@@ -117,7 +117,7 @@ def compare(name: str, ours: list[Filter], batch: TextBatch, few: TextBatch) -> 
 def apply(filters_: list[Filter], batch: TextBatch) -> None:
     """Columns and verdicts of a whole batch."""
     for filter_ in filters_:
-        judge(filter_, filter_.columns(batch))
+        judge(filter_, filter_.columns(batch), batch)
 
 
 def two_threads(batch: TextBatch) -> Row:

@@ -29,12 +29,13 @@ dolmix order show $run/mix.lock.json --step 37 | head -n 12
 document=$(dolmix order show $run/mix.lock.json --step 37 --json | python -c '
 import json, sys
 print(json.load(sys.stdin)["rows"][0]["documents"][0]["id"])')
-dolmix order find $run/mix.lock.json --doc "$document"
+dolmix order find $run/mix.lock.json --doc "$document" | head -n 16
 
 say "done in $((SECONDS - started)) s. Where to look next:
-   dolmix status $run                          what the run did
-   dolmix shards ls $run/stores                the committed stores; shards show|verify|stats
-   dolmix mix show $run/mix.lock.json          the mix, stage by stage
-   $run/decisions/                             every document's columns and verdict (Parquet)
-   $run/train/metrics.jsonl                    loss per source, router balance, batch proofs
-   configs/pipelines/quickstart.yaml           the pipeline: change a threshold and run again"
+   . .venv/bin/activate                               then:
+   dolmix status $run                     what the run did
+   dolmix shards ls $run/stores           the committed stores; shards show|verify|stats
+   dolmix mix show $run/mix.lock.json     the mix, stage by stage
+   $run/decisions/                        every document's columns and verdict (Parquet)
+   $run/train/metrics.jsonl               loss per source, router balance, batch proofs
+   configs/pipelines/quickstart.yaml                  the pipeline; with another threshold, another output"

@@ -27,7 +27,7 @@ from dolmix.pipeline.spec import Pipeline
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 ENGLISH = ("books", "papers", "reviews", "speeches", "web_cc", "web_messy")
-REPEATS = {"type": "repetition", "name": "repeats", "preset": "olmoe-0924"}
+REPEATS = {"type": "repetition", "name": "repeats", "preset": "olmoe-0924", "unit": "words"}
 SEQUENCE_LENGTH = 512
 
 

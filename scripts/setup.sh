@@ -38,7 +38,7 @@ else
     if [ "$default_torch" = no ]; then
       .venv/bin/python scripts/check_torch_build.py constraints.txt
     fi
-    .venv/bin/python -m pip install --quiet "${torch_options[@]}" -c constraints.txt torch
+    .venv/bin/python -m pip install --quiet ${torch_options[@]+"${torch_options[@]}"} -c constraints.txt torch
   fi
   .venv/bin/python -m pip install --quiet -c constraints.txt -e ".[$extras]"
   touch "$stamp"

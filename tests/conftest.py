@@ -31,6 +31,8 @@ def shared() -> Path:
 def lid_model() -> Path:
     """FastText's language model, fetched by scripts/setup.sh or named by DOLMIX_LID_MODEL."""
     path = Path(os.environ.get("DOLMIX_LID_MODEL", ROOT / "models" / "lid.176.ftz"))
+    if not path.exists() and os.environ.get("CI"):
+        pytest.fail(f"CI needs the language model at {path}: scripts/setup.sh fetches it")
     if not path.exists():
         pytest.skip(f"no language model at {path}; run scripts/get_lid_model.py models")
     return path

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from dolmix.config import load
 from dolmix.errors import DolmixError, StoreError, UsageError
@@ -60,5 +61,18 @@ def train(arguments: Sequence[str]) -> bool:
     return finished
 
 
+def leave(code: int) -> NoReturn:
+    """End the process at once, after its last words.
+
+    The ordinary way out runs C++ destructors of the communication libraries, where a rank whose
+    peers are gone already can abort: "terminate called without an active exception", seen in 1 of
+    12 runs of two processes over gloo (torch 2.13). All files are closed and committed by now.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ Importing this module loads no numpy, numba, pyarrow or torch; each command impo
 """
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -61,13 +62,13 @@ def run_cli() -> int:
     except DolmixError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        if isinstance(stop.__cause__ or stop.__context__, EOFError):
+            raise
         sys.stderr.write("interrupted: run the same command again to go on\n")
         return 130
-    except typer.Abort:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         show = getattr(error, "show", None)  # click's usage errors print themselves

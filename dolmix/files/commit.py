@@ -7,6 +7,7 @@ hidden neighbours behind, which no reader ever looks at and `sweep` removes.
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 ATTEMPT_SUFFIX = ".part"
+ATTEMPT_NAME = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+"""Names that `attempt_path` gives; nothing else is ever swept away."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -113,7 +116,7 @@ def sweep(folder: Path) -> int:
 
     Call it only while no task writes below `folder`.
     """
-    leftovers = [p for p in folder.rglob(f".*{ATTEMPT_SUFFIX}") if p.exists()]
+    leftovers = [p for p in folder.rglob(f".*{ATTEMPT_SUFFIX}") if ATTEMPT_NAME.match(p.name)]
     for path in leftovers:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

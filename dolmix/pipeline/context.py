@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dolmix.document import BoolArray
+from dolmix.document import BoolArray, TextBatch
+from dolmix.errors import DataError
 from dolmix.files import commit
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook, TaskRecord
@@ -91,6 +92,27 @@ class TaskContext:
         path = self.run / self.upstream("filter").outputs["decisions"]
         return pq.read_table(path, columns=columns)
 
+    def judged_batches(self) -> Iterator[tuple[int, TextBatch]]:
+        """Read the part again: (row of the batch's first document in the decisions, batch).
+
+        Raises DataError if the documents are not those that the filter pass judged.
+        """
+        records = self.decisions(["record"])["record"].to_numpy()
+        row = 0
+        for batch in self.open_part():
+            if not np.array_equal(batch.records, records[row : row + len(batch)]):
+                raise self._other_documents()
+            yield row, batch
+            row += len(batch)
+        if row != len(records):
+            raise self._other_documents()
+
+    def _other_documents(self) -> DataError:
+        return DataError(
+            f"{self.part.path}: holds other documents than when the filters judged it. Leave "
+            f"inputs alone during a run, and run again."
+        )
+
     def kept_by_filters(self) -> BoolArray:
         """(documents of the part,) bool: no filter dropped it."""
         reasons = self.decisions(["reason"])["reason"].combine_chunks()
@@ -103,3 +125,12 @@ class TaskContext:
             self._reported = now
             about = {"task": self.task.name, "pid": os.getpid()}
             commit.write_json(self.report_path, {**facts, **about})
+
+
+def widened(table: pa.Table) -> pa.Table:
+    """Give text columns 64-bit offsets, so that many documents fit one array; drop metadata."""
+    fields = [
+        pa.field(f.name, pa.large_string() if pa.types.is_string(f.type) else f.type)
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(fields))

@@ -7,7 +7,6 @@ failure.
 
 import fcntl
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +16,18 @@ import orjson
 from dolmix.errors import DataError, StoreError, TaskError
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
-from dolmix.pipeline.funnel import bad_record_total
-from dolmix.pipeline.monitor import Monitor, NullMonitor, WorkerLost
+from dolmix.pipeline.funnel import funnels
+from dolmix.pipeline.monitor import Monitor, WorkerLost
 from dolmix.pipeline.plan import Plan, Task, make_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import failure_path
 from dolmix.pipeline.spec import Local, Pipeline
 
 SHOWN_FAILURES = 10
+RESULTS = ("decisions", "bad-records", "excluded")
+"""Folders in which a person may read every file: they hold the current plan's results alone."""
+FOLDERS = (*RESULTS, "records", "stores", "work")
+"""Folders of a run that dolmix writes to, and sweeps after a kill."""
 
 
 def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
@@ -35,16 +38,17 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
     """
     plan = make_plan(pipeline)
     run = pipeline.output
-    run.mkdir(parents=True, exist_ok=True)
     with _only_writer(run):
-        commit.sweep(run)
+        for folder in FOLDERS:
+            commit.sweep(run / folder)
         shutil.rmtree(run / "work" / "progress", ignore_errors=True)
         shutil.rmtree(run / "work" / "failures", ignore_errors=True)
         plan.write()
         for pass_name, tasks in plan.passes.items():
-            run_pass(plan, pass_name, tasks, NullMonitor() if quiet else Monitor(plan, pass_name))
+            run_pass(plan, pass_name, tasks, Monitor(plan, pass_name, quiet=quiet))
             if pass_name == "filter":
                 check_bad_records(plan)
+        set_old_files_aside(plan)
     return plan
 
 
@@ -54,7 +58,7 @@ def open_tasks(plan: Plan, pass_name: str) -> list[Task]:
     return [t for t in plan.passes[pass_name] if not book.has(pass_name, t.key)]
 
 
-def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: NullMonitor) -> None:
+def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: Monitor) -> None:
     """Run the open tasks of one pass and wait for them.
 
     Raises TaskError naming each task that failed.
@@ -62,11 +66,14 @@ def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: NullMonitor
     run = plan.pipeline.output
     todo = open_tasks(plan, pass_name)
     if todo:
-        with monitor.watching(todo):
-            _execute(plan, pass_name, todo)
+        try:
+            with monitor.watching(todo):
+                _execute(plan, pass_name, todo)
+        except WorkerLost as lost:
+            raise TaskError(f"{pass_name}: {lost}") from None
     failures = list(_failures(run, tasks))
-    lost = [t for t in open_tasks(plan, pass_name) if not _failed(run, t)]
-    failures += [f"{t.name}: the task ended without a result or an error" for t in lost]
+    silent = [t for t in open_tasks(plan, pass_name) if not _failed(run, t)]
+    failures += [f"{t.name}: the task ended without a result or an error" for t in silent]
     if failures:
         shown = failures[:SHOWN_FAILURES]
         rest = len(failures) - len(shown)
@@ -88,8 +95,8 @@ def check_bad_records(plan: Plan) -> None:
     Raises DataError with the numbers and where the records were set aside.
     """
     limit = plan.pipeline.on_bad_record.max_frac
-    for source in plan.parts:
-        bad, records = bad_record_total(plan, source)
+    for funnel in funnels(plan):
+        bad, records, source = funnel.bad_records, funnel.records, funnel.source
         if bad > limit * records:
             raise DataError(
                 f"sources.{source}: {bad:,} of {records:,} records cannot be read "
@@ -97,6 +104,19 @@ def check_bad_records(plan: Plan) -> None:
                 f"set aside with their causes in {plan.pipeline.output / 'bad-records' / source}. "
                 f"Mend the input or raise on_bad_record.max_frac."
             )
+
+
+def set_old_files_aside(plan: Plan) -> None:
+    """Move results that no record of the plan names, of another configuration, to `work/old/`."""
+    run, book = plan.pipeline.output, RecordBook(plan.pipeline.output)
+    records = (book.find(name, t.key) for name, tasks in plan.passes.items() for t in tasks)
+    current = {run / path for r in records if r is not None for path in r.outputs.values()}
+    for folder in RESULTS:
+        for path in sorted((run / folder).rglob("*")):
+            if path.is_file() and path not in current:
+                aside = run / "work" / "old" / path.relative_to(run)
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(aside)
 
 
 def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
@@ -123,8 +143,6 @@ def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
             logging_dir=str(logs),
             skip_completed=False,
         ).run()
-    except WorkerLost as lost:
-        raise TaskError(f"{pass_name}: {lost}") from None
     finally:
         shutil.rmtree(logs, ignore_errors=True)
         listed.unlink(missing_ok=True)
@@ -147,7 +165,14 @@ def _failures(run: Path, tasks: list[Task]) -> Iterator[str]:
 @contextmanager
 def _only_writer(run: Path) -> Iterator[None]:
     """Hold the run's folder for this process; the operating system lets go when it dies."""
-    with (run / ".lock").open("a") as file:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / ".lock").open("a")
+    except OSError as error:
+        raise StoreError(
+            f"{run}: cannot write here ({error.strerror}). Choose another output or mend it."
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -156,4 +181,3 @@ def _only_writer(run: Path) -> Iterator[None]:
                 f"output."
             ) from None
         yield
-    sys.stderr.flush()

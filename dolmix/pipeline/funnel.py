@@ -88,12 +88,6 @@ def funnels(plan: Plan) -> list[Funnel]:
     return list(made.values())
 
 
-def bad_record_total(plan: Plan, source: str) -> tuple[int, int]:
-    """Count records that could not be read, and all records, of one source."""
-    done = [r for t, r in _done(plan, "filter") if t.source == source]
-    return sum(r.counts["bad_records"] for r in done), sum(r.counts["records"] for r in done)
-
-
 def silent_rules(plan: Plan) -> list[str]:
     """Warn of filters that dropped all they saw, and of rules that never fired."""
     warnings = []

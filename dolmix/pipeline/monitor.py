@@ -10,9 +10,9 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
@@ -24,8 +24,9 @@ from dolmix.pipeline.reports import progress_folder
 Facts: TypeAlias = dict[str, Any]
 """Counts of a task, running or finished; of a running one also its name, process and file."""
 
-COUNTED = ("documents", "bytes", "kept", "tokens")
+COUNTED = ("documents", "bytes", "tokens")
 POLL_S = 0.25
+GRACE_S = 1.0
 LINE_EVERY_S = 30.0
 
 
@@ -33,24 +34,17 @@ class WorkerLost(Exception):  # noqa: N818 - a state, named as one
     """A worker process ended while it had a task."""
 
 
-class NullMonitor:
-    """Shows nothing and watches nothing."""
+class Monitor:
+    """Watches one pass while it runs, and shows it unless `quiet`."""
 
-    @contextmanager
-    def watching(self, tasks: Sequence[Task]) -> Iterator[None]:
-        """Surround the execution of `tasks`."""
-        del tasks
-        yield
-
-
-class Monitor(NullMonitor):
-    """Shows one pass while it runs."""
-
-    def __init__(self, plan: Plan, pass_name: str) -> None:
+    def __init__(self, plan: Plan, pass_name: str, *, quiet: bool = False) -> None:
         self.pass_name = pass_name
+        self.quiet = quiet
         self.book = RecordBook(plan.pipeline.output)
         self.progress = progress_folder(plan.pipeline.output, pass_name)
         self.lost = ""
+        self._suspects: dict[int, float] = {}
+        self._children: dict[int, Any] = {}
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._todo: set[str] = set()
@@ -60,7 +54,7 @@ class Monitor(NullMonitor):
     def watching(self, tasks: Sequence[Task]) -> Iterator[None]:
         """Poll in a thread while the body runs the tasks.
 
-        Raises WorkerLost when a worker vanished with a task in hand.
+        Raises WorkerLost when a worker was killed, which its pool would wait for for ever.
         """
         self._todo = {t.key for t in tasks}
         self._started = time.monotonic()
@@ -110,26 +104,40 @@ class Monitor(NullMonitor):
             parts.append(f"{total['bytes'] / 1e6 / elapsed:,.1f} MB/s")
         if total["tokens"]:
             parts.append(f"{total['tokens']:,} tokens")
-        if self.pass_name == "filter" and total["documents"]:
-            parts.append(f"{total['kept'] / total['documents']:.0%} kept")
+        parts += _kept_shares(facts)
         if not final and done:
             parts.append(f"{elapsed / done - elapsed:,.0f} s left")
         return "  ".join([*parts, f"{elapsed:,.1f} s"])
 
     def _look_for_lost_workers(self, running: Sequence[Facts]) -> None:
-        for facts in running:
-            gone = not _alive(int(facts["pid"])) and Path(facts["path"]).exists()
-            if gone and not self._stop.is_set():
-                self.lost = (
-                    f"task {facts['task']}: its worker (process {facts['pid']}) was killed, "
-                    f"perhaps for lack of memory. Lower executor.workers or part_bytes and run "
-                    f"again."
-                )
-                os.kill(os.getpid(), signal.SIGINT)  # wakes the pool's wait, as Ctrl-C does
-                self._stop.set()
-                return
+        """Find a worker that ended by itself, and stop the run if the pass goes on without it.
+
+        The pool ends its workers with exit code 0 or SIGTERM. Any other end is believed after a
+        moment only: while the pool and this thread both ask for an exit code, one may get a wrong
+        answer, but then the pass is over.
+        """
+        from multiprocess import active_children
+
+        self._children |= {child.pid: child for child in active_children()}
+        for pid, child in self._children.items():
+            if child.exitcode in {None, 0, -signal.SIGTERM}:
+                continue
+            since = self._suspects.setdefault(pid, time.monotonic())
+            if time.monotonic() - since < GRACE_S:
+                continue
+            names = [f["task"] for f in running if int(f["pid"]) == pid]
+            self.lost = (
+                f"{names[0] if names else 'between two tasks'}: its worker (process {pid}) ended "
+                f"with {child.exitcode}, perhaps for lack of memory. Lower executor.workers or "
+                f"part_bytes and run again."
+            )
+            self._stop.set()
+            os.kill(os.getpid(), signal.SIGINT)  # wakes the pool's wait, as Ctrl-C does
+            return
 
     def _write(self, line: str, *, final: bool = False) -> None:
+        if self.quiet:
+            return
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\x1b[K{line}" + ("\n" if final else ""))
         else:
@@ -137,11 +145,13 @@ class Monitor(NullMonitor):
         sys.stderr.flush()
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _kept_shares(facts: Sequence[Facts]) -> list[str]:
+    """Share of documents that each filter kept, over all sources: `gopher 74%`."""
+    judged: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for fact in facts:
+        judged.update(fact.get("judged", {}))
+        if "judged" in fact:
+            for reason, count in fact["dropped"].items():
+                dropped[reason.partition(".")[0]] += count
+    return [f"{name} {1 - dropped[name] / n:.0%}" for name, n in judged.items() if n]

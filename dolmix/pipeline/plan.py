@@ -8,20 +8,25 @@ models and tokenizer, and the keys of the tasks that feed it.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unicodedata import unidata_version
 
 import orjson
 
 from dolmix.config import parse
-from dolmix.errors import DataError, UsageError
+from dolmix.errors import ConfigError, DataError, FilterError, Problem, UsageError
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
+from dolmix.filters.base import Filter
 from dolmix.pipeline.spec import Pipeline
 from dolmix.sources import Part, plan_parts
 from dolmix.tokenizer import Tokenizer
 
 KEY_FORMAT = "dolmix-task-1"
+PLAN_FORMAT = "dolmix-plan-1"
 PLAN_FILE = "plan.json"
 PASSES = ("filter", "signatures", "candidates", "clusters", "tokenize", "store")
 """All passes, in order; each starts when the one before it is done."""
@@ -59,11 +64,16 @@ class Plan:
 
     def task(self, pass_name: str, source: str, part: int) -> Task:
         """Return the task of one part in a pass over parts."""
-        return self.tasks(pass_name, source)[part]
+        return self._by_part[pass_name, source, part]
+
+    @cached_property
+    def _by_part(self) -> dict[tuple[str, str, int], Task]:
+        return {(t.pass_name, t.source, t.part): t for ts in self.passes.values() for t in ts}
 
     def describe(self) -> dict[str, Any]:
         """Give the plan as plain data: what `plan.json` and `dolmix plan --json` hold."""
         return {
+            "format": PLAN_FORMAT,
             "pipeline": self.pipeline.model_dump(mode="json"),
             "parts": {s: [p.to_json() for p in parts] for s, parts in self.parts.items()},
             "passes": {name: [asdict(t) for t in tasks] for name, tasks in self.passes.items()},
@@ -77,25 +87,27 @@ class Plan:
 def read_plan(run: Path) -> Plan:
     """Read the plan that `dolmix run` last carried out in a folder.
 
-    Raises UsageError for a folder that holds no run.
+    Raises UsageError for a folder that holds no run, or a plan of another version of dolmix.
     """
     path = run / PLAN_FILE
     try:
-        described = orjson.loads(path.read_bytes())
+        found = orjson.loads(path.read_bytes())
+        parts = {s: [Part.from_json(p) for p in parts] for s, parts in found["parts"].items()}
+        passes = {n: [Task(**t) for t in tasks] for n, tasks in found["passes"].items()}
     except FileNotFoundError:
         raise UsageError(f"{run}: no {PLAN_FILE} here; this is no run of `dolmix run`") from None
-    return Plan(
-        pipeline=parse(Pipeline, described["pipeline"], origin=str(path)),
-        parts={s: [Part.from_json(p) for p in parts] for s, parts in described["parts"].items()},
-        passes={n: [Task(**t) for t in tasks] for n, tasks in described["passes"].items()},
-    )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path}: no plan that this version of dolmix wrote ({error}). Run the pipeline again."
+        ) from None
+    return Plan(parse(Pipeline, found["pipeline"], origin=str(path)), parts, passes)
 
 
 def make_plan(pipeline: Pipeline) -> Plan:
     """Look at the inputs and cut the run into tasks.
 
-    Raises DataError for inputs that match nothing, FilterError for missing models, ConfigError for
-    a tokenizer that does not load.
+    Raises DataError for inputs that match nothing, ConfigError for a missing model, table or
+    tokenizer.
     """
     steps = tuple(step.resolved() for step in pipeline.dedup)
     pipeline = pipeline.model_copy(update={"dedup": steps})
@@ -131,13 +143,10 @@ def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task
             "source": name,
             "fields": source.fields.model_dump(mode="json"),
             "filters": [
-                {
-                    "config": f.model_dump(mode="json"),
-                    "version": f.version,
-                    "digests": f.digests(),
-                }
-                for f in source.filters
+                _identity(f, where=f"sources.{name}.filters.{number}")
+                for number, f in enumerate(source.filters)
             ],
+            "unicode": unidata_version,
             "policy": pipeline.on_bad_record.policy,
             "tag": pipeline.tag,
         }
@@ -146,6 +155,20 @@ def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task
             key = task_key("filter", {**judged_by, "part": where})
             tasks.append(Task("filter", f"{name}/{number:05d}", key, name, number))
     return tasks
+
+
+def _identity(filter_: Filter, *, where: str) -> dict[str, Any]:
+    """Name what a filter's verdicts depend on; a file counts by its digest, not its path."""
+    try:
+        digests = filter_.digests()
+    except FilterError as error:
+        raise ConfigError("pipeline", [Problem(where, str(error))]) from None
+    config = {
+        field: value
+        for field, value in filter_.model_dump(mode="json").items()
+        if not (field in digests and isinstance(value, str))
+    }
+    return {"config": config, "version": filter_.version, "digests": digests}
 
 
 def _dedup_tasks(pipeline: Pipeline, filtered: Sequence[Task]) -> dict[str, list[Task]]:
@@ -188,6 +211,7 @@ def _tokenize_tasks(pipeline: Pipeline, filtered: Sequence[Task], dedup_key: str
     pin = Tokenizer(pipeline.tokenizer).pin()
     depends_on = {
         "tokenizer": pin.model_dump(mode="json"),
+        "tokenizers": version("tokenizers"),
         "special_in_text": pipeline.tokenizer.special_in_text,
         "keep_columns": pipeline.keep_columns,
         "keep_dropped": pipeline.keep_dropped,
@@ -213,6 +237,7 @@ def _store_tasks(pipeline: Pipeline, tokenized: Sequence[Task]) -> list[Task]:
             "version": source.version,
             "seed": pipeline.seed,
             "shard_tokens": pipeline.shard_tokens,
+            "max_unk_frac": pipeline.max_unk_frac,
             "from": [t.key for t in tokenized if t.source == name],
         }
         tasks.append(Task("store", f"{name}@{source.version}", task_key("store", depends_on), name))

@@ -2,7 +2,8 @@
 
 import signal
 
-from dolmix.pipeline.worker import tie_children
+from dolmix.pipeline.worker import die_with_parent, tie_children
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to see
+die_with_parent()  # workers die with this process, so it must die with the run
 tie_children()

@@ -43,9 +43,8 @@ class RecordBook:
 
     def find(self, pass_name: str, key: str) -> TaskRecord | None:
         """Return the record of a finished task, None if it is not done or its outputs are gone."""
-        try:
-            data = orjson.loads(self.path(pass_name, key).read_bytes())
-        except FileNotFoundError:
+        data = self._data(pass_name, key)
+        if data is None:
             return None
         record = TaskRecord(
             pass_name=data["pass"],
@@ -55,8 +54,41 @@ class RecordBook:
             counts=data["counts"],
             seconds=data["seconds"],
         )
-        whole = all((self.run / output).exists() for output in record.outputs.values())
-        return record if whole else None
+        return record if all(self._stands(record, kind) for kind in record.outputs) else None
+
+    def output(self, pass_name: str, key: str, kind: str) -> Path:
+        """Path of one output of a task that must be done; only that output is looked at.
+
+        Raises StoreError as `read` does.
+        """
+        data = self._data(pass_name, key)
+        if data is None or not (self.run / data["outputs"][kind]).exists():
+            raise self._absent(pass_name, key)
+        return self.run / str(data["outputs"][kind])
+
+    def _stands(self, record: TaskRecord, kind: str) -> bool:
+        """Whether an output is there; of a store, whether it holds what the task committed."""
+        path = self.run / record.outputs[kind]
+        if record.pass_name != "store":
+            return path.exists()
+        try:
+            manifest = orjson.loads((path / "manifest.json").read_bytes())
+        except FileNotFoundError:
+            return False
+        return bool(manifest["content_hash"] == record.counts["content_hash"])
+
+    def _data(self, pass_name: str, key: str) -> dict[str, Any] | None:
+        try:
+            data: dict[str, Any] = orjson.loads(self.path(pass_name, key).read_bytes())
+        except FileNotFoundError:
+            return None
+        return data
+
+    def _absent(self, pass_name: str, key: str) -> StoreError:
+        return StoreError(
+            f"{self.path(pass_name, key)}: no record of this {pass_name} task, or its outputs "
+            f"are gone. Run the pipeline again: it does what has no record."
+        )
 
     def has(self, pass_name: str, key: str) -> bool:
         """Tell whether a task is done and its outputs are there."""
@@ -74,10 +106,7 @@ class RecordBook:
         """
         record = self.find(pass_name, key)
         if record is None:
-            raise StoreError(
-                f"{self.path(pass_name, key)}: no record of this {pass_name} task, or its outputs "
-                f"are gone. Run the pipeline again: it does what has no record."
-            )
+            raise self._absent(pass_name, key)
         return record
 
     def write(self, record: TaskRecord) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dolmix.config import Name, Schema
+from dolmix.config import Frac, Name, Schema
 from dolmix.dedup import AnyDedup
 from dolmix.filters import AnyFilter
 from dolmix.sources import BadRecords, Fields
@@ -79,6 +79,8 @@ class Pipeline(Schema):
     """Write the text of dropped documents with their reasons to `excluded/`."""
     part_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     """Bytes of an input file in one task, where the format can be split."""
+    max_unk_frac: Frac = 0.01
+    """Largest share of unknown tokens in a store; above it the commit is refused."""
     shard_tokens: Annotated[int, Field(ge=1)] = 1 << 28
     """Tokens in a shard of a store, at most; a longer document gets a shard of its own."""
 
@@ -96,6 +98,9 @@ class Pipeline(Schema):
                         f"{_listed(known | set(DECISION_COLUMNS))}"
                     )
         labels = [step.label for step in self.dedup]
+        filters = {f.label for source in self.sources.values() for f in source.filters}
+        if shared := sorted(filters & set(labels)):
+            raise ValueError(f"dedup: {', '.join(shared)} names a filter too; set 'name'")
         if len(set(labels)) < len(labels):
             raise ValueError(f"dedup steps share a name: {', '.join(labels)}; set 'name'")
         return self

@@ -77,18 +77,29 @@ def run_task(plan: Plan, task: Task) -> None:
     started = time.monotonic()
     folder = plan.pipeline.output
     report = progress_path(folder, task)
-    commit.write_json(report, {"task": task.name, "pid": os.getpid()})
     context = TaskContext(plan, task, report)
     try:
+        commit.write_json(report, {"task": task.name, "pid": os.getpid()})
         result = RUNNERS[task.pass_name](context)
-    except DolmixError as error:
-        write_failure(folder, task, str(error), explained=True)
-    except Exception:  # noqa: BLE001 - a bug in one task must not tear down the pool
-        write_failure(folder, task, traceback.format_exc(), explained=False)
-    else:
         outputs = {kind: str(p.relative_to(folder)) for kind, p in result.outputs.items()}
         seconds = time.monotonic() - started
         record = TaskRecord(task.pass_name, task.name, task.key, outputs, result.counts, seconds)
         RecordBook(folder).write(record)
+    except DolmixError as error:
+        write_failure(folder, task, _with_place(context, error), explained=True)
+    except OSError as error:
+        where, why = error.filename or folder, error.strerror or error
+        message = f"{where}: {why}. Free space or mend the permissions, then run again."
+        write_failure(folder, task, message, explained=True)
+    except Exception:  # noqa: BLE001 - a bug in one task must not tear down the pool
+        write_failure(folder, task, traceback.format_exc(), explained=False)
     finally:
         report.unlink(missing_ok=True)
+
+
+def _with_place(context: TaskContext, error: DolmixError) -> str:
+    """Name the file that a task over a part was reading, unless the message does."""
+    if not context.task.source or context.task.pass_name == "store":
+        return str(error)
+    path = context.part.path
+    return str(error) if path in str(error) else f"{path}: {error}"

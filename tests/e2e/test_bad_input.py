@@ -120,7 +120,7 @@ def test_a_weight_beyond_max_epochs_is_a_configuration_error(
 def test_a_missing_model_says_how_to_get_it(
     dolmix: Dolmix, tmp_path: Path, tiny_tokenizer: Path
 ) -> None:
-    """The language filter without its file: exit 1 before any work, and the next step."""
+    """The language filter without its file: exit 2 before any work, and the next step."""
     path = builders.write_jsonl(tmp_path / "in.jsonl", [GOOD])
     language = {"type": "language", "model": str(tmp_path / "lid.176.ftz")}
     raw = builders.pipeline(
@@ -130,7 +130,7 @@ def test_a_missing_model_says_how_to_get_it(
     )
     config = tmp_path / "pipeline.yaml"
     config.write_text(yaml.safe_dump(raw))
-    failed = dolmix("run", config, expect=1)
+    failed = dolmix("run", config, expect=2)
     assert "get_lid_model.py" in failed.stderr
 
 

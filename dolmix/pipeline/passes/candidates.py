@@ -15,13 +15,14 @@ from dolmix.pipeline.passes.signatures import read_band
 def find_candidates(context: TaskContext) -> TaskResult:
     """Write the star edges `(pairs, 2)` of one band."""
     task = context.task
-    values, valid = [], []
+    values, valid, documents = [], [], 0
     for source, part in context.all_parts():
         record = context.record("signatures", source, part)
         keys, comparable = read_band(context.run, record, task.step, task.band)
         values.append(keys)
         valid.append(comparable)
-        context.report(documents=sum(map(len, valid)))
+        documents += len(comparable)
+        context.report(documents=documents)
     numbers = np.flatnonzero(np.concatenate(valid))
     pairs = candidate_pairs(np.concatenate(values)[numbers], numbers)
     path = context.run / "work" / "candidates" / f"{task.step}-{task.band:03d}-{task.key[:12]}.npy"

@@ -1,10 +1,11 @@
 """The cluster pass: which documents are one, which of them stays, and what the others duplicate.
 
-One task over all documents that the filters kept. Steps run in order: each sees only what the steps
-before it left, and keeps the best document of every cluster by its own `keep_by`.
+One task over all documents that the filters kept. Steps run in order: each drops only documents
+that the steps before it left, and keeps the best of every cluster by its own `keep_by`. Clusters
+themselves are made of all documents that the filters kept: two may hang together through one that
+an earlier step dropped.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,59 +14,54 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolmix.dedup import clusters, sort_keys, survivors
-from dolmix.document import BoolArray, I64Array
+from dolmix.document import I64Array
 from dolmix.files import commit
-from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.context import TaskContext, TaskResult, widened
+
+NOT_DROPPED = -1
 
 
 def choose_survivors(context: TaskContext) -> TaskResult:
     """Write, for every part, the documents that dedup drops and what each duplicates."""
     documents = _kept_documents(context)
+    columns = {name: documents[name] for name in documents.column_names}
     alive = np.ones(len(documents), np.bool_)
-    duplicate_of = np.full(len(documents), -1, np.int64)
-    reasons = np.full(len(documents), None, dtype=object)
-    counts: dict[str, object] = {"documents": len(documents)}
+    duplicate_of = np.full(len(documents), NOT_DROPPED, np.int64)
+    dropped_by = np.full(len(documents), NOT_DROPPED, np.int64)
     for number, step in enumerate(context.plan.pipeline.dedup):
         labels = clusters(len(documents), _pairs(context, number))
-        keys = sort_keys(step.keep_by, {c: documents[c] for c in documents.column_names})
-        kept, original = survivors(labels, alive, keys)
+        kept, original = survivors(labels, alive, sort_keys(step.keep_by, columns))
         dropped = alive & ~kept
         duplicate_of[dropped] = original[dropped]
-        reasons[dropped] = f"{step.label}.duplicate"
+        dropped_by[dropped] = number
         alive &= kept
-        counts[f"clusters-{step.label}"] = len(np.unique(original[dropped]))
-    outputs = _write_drops(context, documents, reasons, duplicate_of)
-    gone = documents.filter(pa.array(~alive))
-    why = [r for r in reasons if r is not None]
-    counts["dropped"] = _by_source(gone["source"].to_pylist(), why, None)
-    sizes = gone["num_bytes"].to_pylist()
-    counts["dropped_bytes"] = _by_source(gone["source"].to_pylist(), why, sizes)
-    return TaskResult(outputs, counts)
+    drops = _drops(context, documents, dropped_by, duplicate_of)
+    counts = {"documents": len(documents), **_counts(context, drops)}
+    return TaskResult(_write(context, drops), counts)
 
 
 def _kept_documents(context: TaskContext) -> pa.Table:
     """Every document that the filters kept, in number order, with what `keep_by` may name."""
     wanted = {c for step in context.plan.pipeline.dedup for c in step.keep_columns()}
+    sources = list(context.plan.pipeline.sources)
     tables: list[pa.Table] = []
-    for priority, (name, source) in enumerate(context.plan.pipeline.sources.items()):
-        known = sorted(wanted & set(source.column_names()))
-        for part in range(len(context.plan.parts[name])):
-            record = context.record("filter", name, part)
-            columns = ["record", "id", "num_bytes", *known]
-            path = context.run / record.outputs["decisions"]
-            table = pq.read_table(path, columns=[*columns, "reason"])
-            table = table.filter(table["reason"].is_null()).select(columns)
-            size = len(table)
-            table = table.append_column("source", pa.array([name] * size, pa.string()))
-            table = table.append_column("part", pa.array(np.full(size, len(tables))))
-            table = table.append_column("source_priority", pa.array(np.full(size, priority)))
-            tables.append(table.replace_schema_metadata())
-            context.report(documents=sum(map(len, tables)))
-    plain = [t.cast(pa.schema([f.remove_metadata() for f in t.schema])) for t in tables]
-    return pa.concat_tables(plain, promote_options="default").combine_chunks()
+    documents = 0
+    for number, (name, part) in enumerate(context.all_parts()):
+        record = context.record("filter", name, part)
+        known = wanted & set(context.plan.pipeline.sources[name].column_names())
+        columns = ["record", "id", "num_bytes", *sorted(known)]
+        path = context.run / record.outputs["decisions"]
+        table = pq.read_table(path, columns=[*columns, "reason"])
+        table = table.filter(table["reason"].is_null()).select(columns)
+        for column, value in (("part", number), ("source_priority", sources.index(name))):
+            table = table.append_column(column, pa.array(np.full(len(table), value)))
+        tables.append(widened(table))
+        documents += len(table)
+        context.report(documents=documents)
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
-def _pairs(context: TaskContext, step: int) -> Iterator[np.ndarray]:
+def _pairs(context: TaskContext, step: int) -> Iterator[I64Array]:
     """Yield the star edges of one step, band by band."""
     for task in context.plan.tasks("candidates"):
         if task.step == step:
@@ -73,38 +69,53 @@ def _pairs(context: TaskContext, step: int) -> Iterator[np.ndarray]:
             yield np.load(context.run / record.outputs["pairs"])
 
 
-def _write_drops(
-    context: TaskContext, documents: pa.Table, reasons: np.ndarray, duplicate_of: I64Array
-) -> dict[str, Path]:
-    """Write one file a part: record, reason, and the source and id of the document that stays."""
-    dropped: BoolArray = duplicate_of >= 0
-    original = pa.array(duplicate_of[dropped])
-    drops = pa.table(
+def _drops(
+    context: TaskContext, documents: pa.Table, dropped_by: I64Array, duplicate_of: I64Array
+) -> pa.Table:
+    """Rows of the dropped documents, in number order."""
+    rows = np.flatnonzero(dropped_by != NOT_DROPPED)
+    dropped, stays = documents.take(pa.array(rows)), pa.array(duplicate_of[rows])
+    reasons = pa.array([f"{step.label}.duplicate" for step in context.plan.pipeline.dedup])
+    sources = pa.array(list(context.plan.pipeline.sources), pa.string())
+    return pa.table(
         {
-            "record": documents["record"].filter(pa.array(dropped)),
-            "id": documents["id"].filter(pa.array(dropped)),
-            "reason": pa.array(reasons[dropped].tolist(), pa.string()),
-            "duplicate_of_source": documents["source"].take(original),
-            "duplicate_of_id": documents["id"].take(original),
+            "part": dropped["part"],
+            "source": sources.take(dropped["source_priority"].combine_chunks()),
+            "num_bytes": dropped["num_bytes"],
+            "record": dropped["record"],
+            "id": dropped["id"],
+            "reason": reasons.take(pa.array(dropped_by[rows])),
+            "duplicate_of_source": sources.take(
+                documents["source_priority"].take(stays).combine_chunks()
+            ),
+            "duplicate_of_id": documents["id"].take(stays),
         }
     )
-    part = documents["part"].to_numpy()[dropped]  # ascending, as documents are numbered by part
+
+
+def _write(context: TaskContext, drops: pa.Table) -> dict[str, Path]:
+    """Write one file a part: record, reason, and the source and id of the document that stays."""
+    part = drops["part"].to_numpy()  # ascending, since documents are numbered by part
+    rows = drops.drop_columns(["part", "source", "num_bytes"])
     outputs: dict[str, Path] = {}
     for number, (source, part_of_source) in enumerate(context.all_parts()):
         start, stop = np.searchsorted(part, [number, number + 1])
         name = f"{part_of_source:05d}-{context.task.key[:12]}.parquet"
         path = context.run / "decisions" / "duplicates" / source / name
         with commit.new_file(path) as attempt:
-            pq.write_table(drops.slice(start, stop - start), attempt, compression="zstd")
+            pq.write_table(rows.slice(start, stop - start), attempt, compression="zstd")
         outputs[f"{source}/{part_of_source:05d}"] = path
     return outputs
 
 
-def _by_source(
-    sources: list[str], reasons: list[str], sizes: list[int] | None
-) -> dict[str, dict[str, int]]:
-    """Count documents, or bytes where sizes are given, by source and reason."""
-    tally: dict[str, Counter[str]] = {}
-    for n, (source, reason) in enumerate(zip(sources, reasons, strict=True)):
-        tally.setdefault(source, Counter())[reason] += 1 if sizes is None else sizes[n]
-    return {source: dict(counter) for source, counter in tally.items()}
+def _counts(context: TaskContext, drops: pa.Table) -> dict[str, dict[str, dict[str, int]]]:
+    """Count documents and bytes by source and reason."""
+    documents: dict[str, dict[str, int]] = {s: {} for s in context.plan.pipeline.sources}
+    num_bytes: dict[str, dict[str, int]] = {s: {} for s in context.plan.pipeline.sources}
+    grouped = drops.group_by(["source", "reason"]).aggregate(
+        [("num_bytes", "count"), ("num_bytes", "sum")]
+    )
+    for row in grouped.to_pylist():
+        documents[row["source"]][row["reason"]] = row["num_bytes_count"]
+        num_bytes[row["source"]][row["reason"]] = row["num_bytes_sum"]
+    return {"dropped": documents, "dropped_bytes": num_bytes}

@@ -18,7 +18,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dolmix.document import BoolArray, TextBatch
-from dolmix.errors import FilterError
 from dolmix.files import commit
 from dolmix.filters.base import Filter, judge
 from dolmix.pipeline.context import TaskContext, TaskResult
@@ -81,7 +80,8 @@ def decide(
     """Columns and verdicts of one batch.
 
     A document that was dropped reaches no later filter; with `whole`, later columns are computed
-    all the same.
+    all the same, and no later filter judges it. Raises FilterError, naming the document, where a
+    filter is told to fail on it.
     """
     size = len(batch)
     reasons = pa.nulls(size, pa.string())
@@ -89,16 +89,13 @@ def decide(
     made: dict[str, pa.Array] = {}
     for filter_ in filters:
         alive = np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
-        rows = np.ones(size, np.bool_) if whole else alive
-        seen = batch if rows.all() else batch.take(rows)
-        columns = filter_.columns(seen)
-        try:
-            verdicts = judge(filter_, columns)
-        except FilterError as error:
-            raise FilterError(f"{error} ({_first_missing(filter_, columns, seen)})") from None
+        living = batch if alive.all() else batch.take(alive)
+        columns = filter_.columns(batch if whole else living)
         for column, values in columns.items():
-            made[f"{filter_.label}.{column}"] = _spread(values, rows)
-        reasons = pc.coalesce(reasons, _spread(verdicts, rows))
+            made[f"{filter_.label}.{column}"] = values if whole else _spread(values, alive)
+        if whole:
+            columns = {column: _living(values, alive) for column, values in columns.items()}
+        reasons = pc.coalesce(reasons, _spread(judge(filter_, columns, living), alive))
         reached = pc.if_else(pa.array(alive), filter_.label, reached)
     made |= {
         "record": pa.array(batch.records),
@@ -110,12 +107,9 @@ def decide(
     return pa.table([made[name].cast(schema.field(name).type) for name in schema.names], schema)
 
 
-def _first_missing(filter_: Filter, columns: dict[str, pa.Array], batch: TextBatch) -> str:
-    for rule in filter_.rules():
-        missing = np.flatnonzero(columns[rule.column].is_null().to_numpy(zero_copy_only=False))
-        if rule.on_missing == "fail" and missing.size:
-            return f"first such document: {batch.ids[int(missing[0])].as_py()!r}"
-    return "no such document"
+def _living(values: pa.Array, rows: BoolArray) -> pa.Array:
+    """Take the values of the chosen rows."""
+    return values if rows.all() else values.filter(pa.array(rows))
 
 
 def _spread(values: pa.Array, rows: BoolArray) -> pa.Array:

@@ -19,15 +19,13 @@ def sign_part(context: TaskContext) -> TaskResult:
     kept = context.kept_by_filters()
     folder = context.run / "work" / "signatures" / context.task.source
     keys = [[step.match_keys(TextBatch.of([]))] for step in steps]
-    row = 0
-    for batch in context.open_part():
+    for row, batch in context.judged_batches():
         rows = kept[row : row + len(batch)]
-        row += len(batch)
         if rows.any():
             seen = batch if rows.all() else batch.take(rows)
             for step, blocks in zip(steps, keys, strict=True):
                 blocks.append(step.match_keys(seen))
-        context.report(documents=row)
+        context.report(documents=row + len(batch))
     outputs = {}
     for number, (step, blocks) in enumerate(zip(steps, keys, strict=True)):
         values = np.concatenate([block.values for block in blocks])
@@ -43,4 +41,5 @@ def sign_part(context: TaskContext) -> TaskResult:
 def read_band(run: Path, record: TaskRecord, step: int, band: int) -> tuple[U64Array, BoolArray]:
     """Read back one band of one step: keys (documents, width), and which of them are valid."""
     keys = np.load(run / record.outputs[f"keys-{step}"], mmap_mode="r")
-    return keys[band], np.load(run / record.outputs[f"valid-{step}"])
+    # a copy, so that the file is closed: there may be more parts than a process may have open
+    return np.array(keys[band]), np.load(run / record.outputs[f"valid-{step}"])

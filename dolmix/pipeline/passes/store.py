@@ -4,18 +4,24 @@ Documents are numbered by (part, record) after all drops; position i of the stor
 pi(i) of the permutation (seed, "docs", source).
 """
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from dolmix.document import I64Array
 from dolmix.permute import Permutation
-from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.context import TaskContext, TaskResult, widened
 from dolmix.pipeline.plan import Plan
 from dolmix.shards import ParentFile, StoreWriter
 from dolmix.tokenizer import Tokenizer
 
 DOCUMENTS_AT_ONCE = 4096
+OPEN_FILES = 128
+"""Token files of parts that are mapped at once; a source may have any number of parts."""
 
 
 def commit_store(context: TaskContext) -> TaskResult:
@@ -32,6 +38,7 @@ def commit_store(context: TaskContext) -> TaskResult:
         special_in_text=pipeline.tokenizer.special_in_text,
         parents=parents(context.plan, name),
         shard_tokens=pipeline.shard_tokens,
+        max_unk_frac=pipeline.max_unk_frac,
     )
     with writer:
         for start in range(0, survivors.count, DOCUMENTS_AT_ONCE):
@@ -58,14 +65,12 @@ class _Survivors:
     """All surviving documents of a source, addressed by number; token files are memory-mapped."""
 
     def __init__(self, context: TaskContext) -> None:
-        dtype = np.dtype(Tokenizer(context.plan.pipeline.tokenizer).pin().dtype)
-        tables, self.tokens = [], []
+        self.dtype = Tokenizer(context.plan.pipeline.tokenizer).pin().dtype
+        tables, self.paths = [], []
         for part in range(len(context.plan.parts[context.task.source])):
             record = context.record("tokenize", context.task.source, part)
-            tables.append(pq.read_table(context.run / record.outputs["documents"]))
-            path = context.run / record.outputs["tokens"]
-            empty = path.stat().st_size == 0
-            self.tokens.append(np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r"))
+            tables.append(widened(pq.read_table(context.run / record.outputs["documents"])))
+            self.paths.append(context.run / record.outputs["tokens"])
         self.documents = pa.concat_tables(tables).combine_chunks()
         self.count = len(self.documents)
         self.part = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
@@ -75,13 +80,19 @@ class _Survivors:
             [np.zeros(0, np.int64), *[np.cumsum(n) - n for n in lengths]]
         )
         self.sizes = self.documents["num_bytes"].to_numpy()
+        self._open = lru_cache(maxsize=OPEN_FILES)(self._map)
 
-    def take(self, numbers: I64Array) -> tuple[np.ndarray, I64Array, pa.Table, int]:
+    def take(self, numbers: I64Array) -> tuple[NDArray[Any], I64Array, pa.Table, int]:
         """Tokens, lengths, rows and text bytes of documents, in the order asked for."""
         starts, lengths = self.starts[numbers], self.lengths[numbers]
-        pieces = [
-            self.tokens[part][start : start + length]
-            for part, start, length in zip(self.part[numbers], starts, lengths, strict=True)
-        ]
+        target = np.cumsum(lengths) - lengths
+        tokens = np.empty(int(lengths.sum()), self.dtype)
+        for at in np.argsort(self.part[numbers], kind="stable"):  # part by part: few files open
+            start, length = starts[at], lengths[at]
+            piece = self._open(int(self.part[numbers[at]]))[start : start + length]
+            tokens[target[at] : target[at] + length] = piece
         rows = self.documents.take(pa.array(numbers)).drop_columns(["num_bytes", "num_tokens"])
-        return np.concatenate(pieces), lengths, rows, int(self.sizes[numbers].sum())
+        return tokens, lengths, rows, int(self.sizes[numbers].sum())
+
+    def _map(self, part: int) -> NDArray[Any]:
+        return np.memmap(self.paths[part], self.dtype, mode="r")

@@ -5,6 +5,9 @@ documents their place.
 """
 
 from contextlib import ExitStack
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ import pyarrow.parquet as pq
 from dolmix.document import BoolArray, TextBatch
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.records import RecordBook
 from dolmix.tokenizer import Tokenizer
 
 
@@ -34,7 +38,7 @@ def tokenize_part(context: TaskContext) -> TaskResult:
             context.run / "excluded" / context.task.source / f"{context.stem}.parquet"
         )
     rows = _Rows(context, reasons)
-    num_tokens = row = 0
+    num_tokens = 0
     with ExitStack() as stack:
         attempts = {k: stack.enter_context(commit.new_file(p)) for k, p in outputs.items()}
         tokens = stack.enter_context(attempts["tokens"].open("wb"))
@@ -42,7 +46,7 @@ def tokenize_part(context: TaskContext) -> TaskResult:
         excluded = None
         if "excluded" in attempts:
             excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
-        for batch in context.open_part():
+        for row, batch in context.judged_batches():
             mask = kept[row : row + len(batch)]
             survivors = batch if mask.all() else batch.take(mask)
             ids, lengths = tokenizer.encode(survivors)
@@ -50,9 +54,8 @@ def tokenize_part(context: TaskContext) -> TaskResult:
             documents.write_table(rows.documents(survivors, lengths, row + np.flatnonzero(mask)))
             if excluded is not None:
                 excluded.write_table(rows.dropped(batch, ~mask, row))
-            row += len(batch)
             num_tokens += len(ids)
-            context.report(documents=row, tokens=num_tokens)
+            context.report(documents=row + len(batch), tokens=num_tokens)
     return TaskResult(outputs, {"documents": int(kept.sum()), "tokens": num_tokens})
 
 
@@ -62,8 +65,9 @@ def _final_reasons(context: TaskContext) -> pa.Array:
     reasons = decided["reason"].combine_chunks()
     if not context.plan.pipeline.dedup:
         return reasons
-    done = context.book.read("clusters", context.plan.tasks("clusters")[0].key)
-    path = context.run / done.outputs[f"{context.task.source}/{context.task.part:05d}"]
+    key = context.plan.passes["clusters"][0].key
+    part = f"{context.task.source}/{context.task.part:05d}"
+    path = context.book.output("clusters", key, part)
     drops = pq.read_table(path, columns=["record", "reason"]).combine_chunks()
     place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
     return pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
@@ -121,9 +125,18 @@ def _first_record(context: TaskContext) -> int:
     part = context.part
     if part.first_record is not None:
         return part.first_record
-    before = context.plan.parts[context.task.source][: context.task.part]
-    return sum(
-        context.record("filter", context.task.source, number).counts["lines"]
-        for number, other in enumerate(before)
+    parts = context.plan.parts[context.task.source]
+    keys = tuple(
+        context.plan.task("filter", context.task.source, number).key
+        for number, other in enumerate(parts)
         if other.path == part.path
     )
+    return _lines_before(context.run, keys)[context.upstream("filter").key]
+
+
+@lru_cache(maxsize=1)
+def _lines_before(run: Path, keys: tuple[str, ...]) -> dict[str, int]:
+    """Lines of a file before each of its parts, by the parts' keys; read once a process."""
+    book = RecordBook(run)
+    lines = [book.read("filter", key).counts["lines"] for key in keys]
+    return dict(zip(keys, accumulate(lines, initial=0), strict=False))

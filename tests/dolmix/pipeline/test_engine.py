@@ -1,5 +1,7 @@
 """Whole runs in one process: what is committed, what a rerun does, what stops a run."""
 
+import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dolmix.config import parse
-from dolmix.errors import DataError, DolmixError, TaskError, UsageError
+from dolmix.errors import DataError, DolmixError, StoreError, TaskError, UsageError
 from dolmix.pipeline.engine import open_tasks, run_pipeline
 from dolmix.pipeline.funnel import funnels, silent_rules, status
 from dolmix.pipeline.plan import Plan
@@ -117,8 +119,6 @@ def test_a_deleted_output_is_made_again_with_the_same_bytes(
     folder: Path, tiny_tokenizer: Path
 ) -> None:
     """Losing intermediates and a store costs their tasks, not the result."""
-    import shutil
-
     plan = run(folder, tiny_tokenizer)
     want = digests(plan)
     shutil.rmtree(plan.pipeline.output / "work")
@@ -205,6 +205,77 @@ def test_other_content_under_a_committed_version_is_refused(
         "sources.web.version=2", "sources.docs.version=2")  # fmt: skip
 
 
+def test_a_store_of_another_configuration_is_not_taken_for_ours(
+    folder: Path, tiny_tokenizer: Path
+) -> None:
+    """A store pass counts as done only if the store holds the content that it committed."""
+    stricter = "sources.web.filters.gopher.min_word_count=91"
+    path = str(folder / "in" / "web.jsonl.gz")
+    sources = {"web": {"inputs": [path], "filters": [GOPHER]}}
+    store = folder / "run" / "stores" / "web@1"
+    first = digests(run(folder, tiny_tokenizer, sources=sources))
+    shutil.rmtree(store)
+    assert digests(run(folder, tiny_tokenizer, stricter, sources=sources)) != first
+    with pytest.raises(DolmixError, match="version"):
+        run(folder, tiny_tokenizer, sources=sources)
+    shutil.rmtree(store)
+    assert digests(run(folder, tiny_tokenizer, sources=sources)) == first
+
+
+def test_results_of_another_configuration_are_set_aside(folder: Path, tiny_tokenizer: Path) -> None:
+    """After a run, reading every file of decisions/ counts each document once."""
+    run(folder, tiny_tokenizer)
+    versions = ("sources.web.version=2", "sources.docs.version=2")
+    plan = run(folder, tiny_tokenizer, "sources.web.filters.gopher.min_word_count=80", *versions)
+    files = list((plan.pipeline.output / "decisions" / "web").glob("*.parquet"))
+    assert sum(pq.read_metadata(path).num_rows for path in files) == 33
+    assert list((plan.pipeline.output / "work" / "old" / "decisions" / "web").iterdir())
+
+
+def test_an_input_changed_during_a_run_is_noticed(
+    folder: Path, tiny_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Documents that the filters did not judge never reach a store: the run fails and says why."""
+    from dolmix.pipeline import engine
+
+    path = folder / "in" / "plain.jsonl"
+    records = [builders.document(n) for n in range(30)]
+    builders.write_jsonl(path, records)
+    sources = {"web": {"inputs": [str(path)], "filters": [GOPHER]}}
+
+    def change_input(plan: Plan) -> None:
+        """Swap the file after the filter pass."""
+        del plan
+        builders.write_jsonl(path, records[:9] + records[10:])
+
+    monkeypatch.setattr(engine, "check_bad_records", change_input)
+    with pytest.raises(TaskError, match=r"plain\.jsonl"):
+        run(folder, tiny_tokenizer, sources=sources)
+    assert not (folder / "run" / "stores").exists()
+
+
+def test_an_output_that_cannot_be_written_is_explained(folder: Path, tiny_tokenizer: Path) -> None:
+    """A folder below a file is no output: one sentence, no traceback."""
+    (folder / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot write here"):
+        run(folder, tiny_tokenizer, f"output={folder / 'file' / 'run'}")
+
+
+def test_many_parts_need_few_open_files(folder: Path, tiny_tokenizer: Path) -> None:
+    """A source of more parts than a process may have open files is committed all the same."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    records = [builders.document(n) for n in range(250)]
+    builders.write_jsonl(folder / "in" / "many.jsonl", records)
+    sources = {"web": {"inputs": [str(folder / "in" / "many.jsonl")]}}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (180, hard))
+    try:
+        plan = run(folder, tiny_tokenizer, sources=sources, part_bytes=700, keep_columns=[])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(plan.parts["web"]) > 200
+    assert funnels(plan)[0].kept == 250
+
+
 def test_rules_that_decide_nothing_are_reported(folder: Path, tiny_tokenizer: Path) -> None:
     """A rule that never fired is named, and so is a filter that dropped everything."""
     plan = run(folder, tiny_tokenizer)
@@ -226,6 +297,9 @@ def test_status_counts_tasks(folder: Path, tiny_tokenizer: Path) -> None:
     assert all(p["done"] == p["tasks"] for p in facts["passes"])
     with pytest.raises(UsageError, match=r"no plan\.json"):
         status(folder)
+    (folder / "run" / "plan.json").write_text('{"pipeline": ')
+    with pytest.raises(UsageError, match="no plan that this version"):
+        status(folder / "run")
 
 
 def _outputs(plan: Plan) -> list[Path]:

@@ -37,6 +37,26 @@ class Size(Filter):
         yield Rule("chars", above=self.longest, reason="too_long", on_missing=self.on_missing)
 
 
+class Length(Size):
+    """As Size, but every text has a size."""
+
+    def columns(self, texts: TextBatch) -> Columns:
+        """Characters."""
+        return {"chars": pa.array([len(t) for t in texts.text.to_pylist()], pa.int64())}
+
+
+class Renamed(Size):
+    """A filter with a rule on a column that it does not write."""
+
+    def column_types(self) -> dict[str, pa.DataType]:
+        """One column, by another name."""
+        return {"letters": pa.int64()}
+
+    def columns(self, texts: TextBatch) -> Columns:
+        """Characters, by another name."""
+        return {"letters": super().columns(texts)["chars"]}
+
+
 def decided(texts: list[str], *filters: Filter, whole: bool = False) -> list[dict[str, Any]]:
     """Decisions as rows."""
     return decide(TextBatch.of(texts), filters, decision_schema(filters), whole=whole).to_pylist()
@@ -62,8 +82,29 @@ def test_missing_values_follow_their_rule() -> None:
     """Keep, drop with a reason of its own, or stop and name the document."""
     assert decided(["?"], Size())[0]["reason"] is None
     assert decided(["?"], Size(on_missing="drop"))[0]["reason"] == "size.too_long_missing"
-    with pytest.raises(FilterError, match=r"size\.chars is missing for 1 documents.*'1'"):
+    with pytest.raises(FilterError, match=r"^document '1' \(record 1\): size\.chars is missing"):
         decided(["ok", "?"], Size(on_missing="fail"))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_failure_names_a_document_that_reached_the_filter(whole: bool) -> None:
+    """A dropped document misses nothing, `tag: all` or not; the first living one is named."""
+    texts = ["much longer?", "four?", "abc", "?"]
+    filters = (Length(name="a", longest=5), Size(name="b", on_missing="fail"))
+    with pytest.raises(
+        FilterError, match=r"^document '1' \(record 1\): b\.chars is missing, .* 3 d"
+    ):
+        decided(texts, *filters, whole=whole)
+    assert [row["reason"] for row in decided([texts[0], "abc"], *filters, whole=whole)] == [
+        "a.too_long",
+        None,
+    ]
+
+
+def test_a_rule_without_its_column_is_named() -> None:
+    """A filter whose columns and rules disagree is an error with the rule and the columns."""
+    with pytest.raises(FilterError, match="needs column 'chars', but there are only letters"):
+        decided(["ok"], Renamed(on_missing="fail"))
 
 
 def test_columns_carry_their_definition() -> None:

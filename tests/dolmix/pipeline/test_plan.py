@@ -8,8 +8,8 @@ import builders
 import pytest
 
 from dolmix.config import parse
-from dolmix.errors import DataError
-from dolmix.pipeline.plan import PASSES, Plan, make_plan
+from dolmix.errors import ConfigError, DataError
+from dolmix.pipeline.plan import PASSES, Plan, make_plan, read_plan
 from dolmix.pipeline.spec import Pipeline
 
 
@@ -99,4 +99,38 @@ def test_inputs_that_match_nothing_are_named(corpus: Path, tiny_tokenizer: Path)
     """A pattern without a file is an error at plan time, with the source it belongs to."""
     sources = {"web": {"inputs": [str(corpus / "nothing" / "*.jsonl")]}}
     with pytest.raises(DataError, match=r"sources\.web\.inputs: .*nothing"):
+        plan_of(corpus, tiny_tokenizer, sources=sources)
+
+
+def test_a_plan_reads_back(corpus: Path, tiny_tokenizer: Path) -> None:
+    """What workers read from `plan.json` is the plan, sources in their order."""
+    plan = plan_of(corpus, tiny_tokenizer)
+    plan.write()
+    again = read_plan(corpus / "run")
+    assert again == plan
+    assert list(again.pipeline.sources) == ["web", "docs"]
+
+
+def test_a_model_counts_by_its_content(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Moving a star table changes no key; changing it does."""
+
+    def key(table: Path) -> str:
+        filters = [{"type": "stars", "table": str(table)}]
+        sources = {"web": {"inputs": [str(corpus / "in" / "*.jsonl")], "filters": filters}}
+        return plan_of(corpus, tiny_tokenizer, sources=sources).passes["filter"][0].key
+
+    here, there, other = corpus / "a.csv", corpus / "b.csv", corpus / "c.csv"
+    here.write_text("repo,stars\nx/y,7\n")
+    there.write_text("repo,stars\nx/y,7\n")
+    other.write_text("repo,stars\nx/y,8\n")
+    assert key(here) == key(there) != key(other)
+
+
+def test_a_missing_model_is_named_with_its_path_in_the_file(
+    corpus: Path, tiny_tokenizer: Path
+) -> None:
+    """A configuration error that points to the filter."""
+    filters = [{"type": "stars", "table": str(corpus / "none.csv")}]
+    sources = {"web": {"inputs": [str(corpus / "in" / "*.jsonl")], "filters": filters}}
+    with pytest.raises(ConfigError, match=r"sources\.web\.filters\.0: .*none\.csv"):
         plan_of(corpus, tiny_tokenizer, sources=sources)

@@ -70,3 +70,9 @@ def test_an_unknown_executor_is_named() -> None:
     """`slurm` is no executor yet; the message says which there are."""
     message = problems(sources={"web": SOURCE}, executor={"type": "slurm"})
     assert "executor.type: 'slurm' is not one of 'local'" in message
+
+
+def test_a_dedup_step_is_no_filter() -> None:
+    """Reasons begin with a name that is a filter's or a dedup step's, never both."""
+    steps = [{"type": "minhash", "name": "gopher"}]
+    assert "gopher names a filter too" in problems(sources={"web": SOURCE}, dedup=steps)
