@@ -43,7 +43,7 @@ class ConfigError(DolmixError):
 
 
 class UsageError(DolmixError):
-    """A command that cannot mean anything: no such run, step out of range, unknown document."""
+    """A command that cannot mean anything: no such run, a tokenizer of another store."""
 
     exit_code = 2
 

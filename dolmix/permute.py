@@ -2,9 +2,9 @@
 
 A context (seed, purpose, names, numbers) and n fix a permutation bit for bit, on every machine and
 with every version of numpy. It is computed where it is asked for, forwards and backwards, so an
-order is looked up instead of stored. Normative: order specification, section 1. Up to 65,536 places
-the permutation is a keyed sort; above, a generalised Feistel network of twelve rounds on Z_a x Z_b
-with cycle walking.
+order is looked up instead of stored. Normative: docs/order.md, section 1. Up to 65,536 places the
+permutation is a keyed sort; above, a generalised Feistel network of twelve rounds on Z_a x Z_b with
+cycle walking.
 """
 
 from collections.abc import Sequence

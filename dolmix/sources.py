@@ -57,7 +57,8 @@ class Fields(Schema):
     text: FieldPath = "text"
     """Path of the text; a record without it is a bad record."""
     id: FieldPath | None = "id"
-    """Path of the id, text or an integer; null makes ids of file and line, `a.jsonl.zst:1234`."""
+    """Path of the id, text or an integer; null makes ids of file and record number, from 0:
+    `a.jsonl.zst:1234`. Blank lines of JSONL are counted."""
     url: FieldPath | None = None
     """Path of the address a document came from; documents may lack it."""
 
@@ -92,7 +93,7 @@ def read_part(
     """
     if fields.id is None and part.first_record is None:
         raise ValueError(
-            f"{part.path}: ids made from lines need whole files: plan with splittable=False"
+            f"{part.path}: ids made of record numbers need whole files: plan with splittable=False"
         )
     return PartReader(part, fields, extra, bad, report, (batch_documents, batch_bytes))
 
@@ -101,8 +102,9 @@ class PartReader:
     """Documents of one part, in order; iterate once. The counts are final when that has ended.
 
     num_records   records seen, bad ones included; blank lines are none
-    num_lines     lines (JSONL, blank ones included) or rows (Parquet)
-    num_bad       bad records: each reported one, and all rows that a damaged row group lost
+    num_lines     lines (JSONL, blank ones included) or rows (Parquet), as far as they are known
+    num_bad       bad records: each reported one, all rows that a damaged row group lost, and all
+                  lines decoded from a damaged stream that cannot be trusted
     text_bytes    UTF-8 bytes of the documents' texts
     """
 
@@ -151,7 +153,9 @@ class PartReader:
                     ):
                         yield rows.take()
         except DamageError as damage:
-            self._set_aside(self.num_lines, damage.cause, offset=damage.trusted)
+            self._lose_text(damage)
+        except BadValueError as error:  # the last line, where it goes on after the part
+            self._lose(1, str(error))
         if rows.texts:
             yield rows.take()
 
@@ -177,7 +181,7 @@ class PartReader:
         rows.append(row, id_, record, len(line))
 
     def _lines(self) -> Iterator[tuple[int, list[bytes]]]:
-        part, split = self.part, self.part.split
+        split = self.part.split
         if split is None:
             return split_lines(self._blocks(0, None))
         # The part that holds a newline owns the line after it. Reading a range of bytes from and to
@@ -185,8 +189,7 @@ class PartReader:
         # read so: a line that begins a frame belongs to the part before.
         early = 1 if split.unit == "bytes" else 0
         start, stop = max(0, split.start - early), split.stop - early
-        tail = read_blocks(part.uri, part.compression, start=stop)
-        return split_lines(self._blocks(start, stop), tail, skip_first=split.start > 0)
+        return split_lines(self._blocks(start, stop), self._tail(stop), skip_first=split.start > 0)
 
     def _blocks(self, start: int, stop: int | None) -> Iterator[bytes]:
         def read() -> Iterator[bytes]:
@@ -194,6 +197,23 @@ class PartReader:
 
         verify = self._bad_records.policy == "skip" and self.part.compression
         return read_verified(read) if verify else read()
+
+    def _tail(self, start: int) -> Iterator[bytes]:
+        """Yield text after the part, for the line it leaves open: all that damage there costs it.
+
+        What else the damage costs counts in the part that begins there.
+        """
+        try:
+            yield from read_blocks(self.part.uri, self.part.compression, start=start)
+        except DamageError as damage:
+            raise BadValueError(f"the line runs into damage: {damage.cause}") from None
+
+    def _lose_text(self, damage: DamageError) -> None:
+        lost, cause = damage.lost_lines, damage.cause
+        if lost:
+            least = "at least " if damage.more_lost else ""
+            cause = f"{cause}; {least}{lost:,} record{'' if lost == 1 else 's'} lost"
+        self._lose(lost, cause, offset=damage.trusted)
 
     # Parquet
 
@@ -215,7 +235,7 @@ class PartReader:
         try:
             columns = parquet.check_columns(schema, self._paths)
         except BadValueError as error:
-            self._lose_rows(sum(sizes.values()), str(error), placed=False)
+            self._lose(sum(sizes.values()), str(error), placed=False)
             return
         for group, num_rows in sizes.items():
             stop = self.num_lines + num_rows
@@ -223,11 +243,11 @@ class PartReader:
                 yield from self._row_group(file, group, columns)
             except BadValueError as error:
                 lost = max(0, stop - self.num_lines)
-                self._lose_rows(lost, f"row group {group}: {lost} rows cannot be read: {error}")
+                self._lose(lost, f"row group {group}: {lost} rows cannot be read: {error}")
             else:
                 if self.num_lines != stop:
                     cause = f"row group {group} holds other than the {num_rows} rows stated"
-                    self._lose_rows(max(0, stop - self.num_lines), cause)
+                    self._lose(max(0, stop - self.num_lines), cause)
 
     def _row_group(self, file: Any, group: int, columns: list[str]) -> Iterator[TextBatch]:
         with parquet.parquet_errors(self.part.uri):
@@ -272,14 +292,16 @@ class PartReader:
         if len(batch):
             yield batch
 
-    def _lose_rows(self, count: int, cause: str, *, placed: bool = True) -> None:
-        """Set aside the next `count` rows as one report; no rows at all still count as one."""
-        self._set_aside(self.num_lines, cause, placed=placed)
+    # bad records
+
+    def _lose(
+        self, count: int, cause: str, *, offset: int | None = None, placed: bool = True
+    ) -> None:
+        """Set aside the next `count` records as one report; none at all still count as one."""
+        self._set_aside(self.num_lines, cause, offset=offset, placed=placed)
         self.num_lines += count
         self.num_bad += max(0, count - 1)
         self.num_records += max(0, count - 1)
-
-    # bad records
 
     def _in_file(self, record: int) -> int:
         """Turn a number within the part into one within the file, where the first is known."""
@@ -342,11 +364,15 @@ class PartReader:
 def _check_unchanged(part: Part) -> None:
     """Refuse a file that is another than the one planned: its parts would not fit together."""
     now = identify(part.uri)
-    changed = [k for k, v in part.identity.items() if k != "mtime_ns" and now.get(k) != v]
+    changed = [
+        f"{key} was {was}, is {now.get(key, 'not known now')}"
+        for key, was in part.identity.items()
+        if now.get(key) != was
+    ]
     if changed:
-        was = ", ".join(f"{k} {part.identity[k]}, now {now.get(k)}" for k in changed)
         raise DataError(
-            f"{part.uri}: changed since the run was planned ({was}). Start the run again."
+            f"{part.uri}: changed since the run was planned: {'; '.join(changed)}. Once nothing "
+            "writes to it any more, run the same command again: it reads the file anew."
         )
 
 

@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -146,7 +147,7 @@ def _read(path: Path) -> bytes:
         return gzip.decompress(data) if path.suffix == ".gz" else data
     except FileNotFoundError:
         raise _refusal("path", f"no such file: {path}") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _refusal("path", f"{path} cannot be read: {error}") from None
 
 
@@ -184,7 +185,7 @@ def _parse(path: Path, data: bytes) -> dict[str, Any]:
     """Read the JSON; refuse what is no tokenizer, or one whose ids are drawn at random."""
     try:
         spec = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal("path", f"{path} is no JSON: {error}") from None
     if not isinstance(spec, dict) or not isinstance(spec.get("model"), dict):
         raise _refusal("path", f"{path} is no tokenizer.json: it has no 'model'")
@@ -242,7 +243,7 @@ def _refuse_specials(texts: TextBatch, specials: Iterable[str]) -> None:
     text = texts.text[row].as_py()
     special = next(s for s in specials if s in text)
     raise DataError(
-        f"document {texts.ids[row].as_py()!r} (record {int(texts.records[row])}) holds the special"
+        f"document {texts.ids[row].as_py()!r} (record {texts.records[row]}) holds the special"
         f" token {special!r} as text, and {rows.size} of this batch's {len(texts)} documents hold"
         " one. tokenizer.special_in_text is fail: set it to plain or allow, or drop them."
     )

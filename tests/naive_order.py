@@ -1,4 +1,4 @@
-"""Plain-Python twins of the order: one instance at a time, straight from the specification.
+"""Plain-Python twins of the order: one instance at a time, straight from docs/order.md.
 
 Slow and scalar on purpose. Nothing here comes from dolmix, so that agreement means something.
 """

@@ -15,6 +15,8 @@ from dolmix import __version__
 from dolmix.cli import mix, order, run, sample, shards, train
 from dolmix.errors import DolmixError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="dolmix",
     no_args_is_help=True,
@@ -58,15 +60,14 @@ def main(
 def run_cli() -> int:
     """Run the command line and return its exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = int(app(standalone_mode=False) or 0)
     except DolmixError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort) as stop:
         if isinstance(stop.__cause__ or stop.__context__, EOFError):
             raise
-        sys.stderr.write("interrupted: run the same command again to go on\n")
-        return 130
+        code = INTERRUPTED
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -76,7 +77,9 @@ def run_cli() -> int:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
-    return int(code or 0)
+    if code == INTERRUPTED:  # Typer catches Ctrl-C itself and returns this
+        sys.stderr.write("interrupted: run the same command again to go on\n")
+    return code
 
 
 def run_main() -> None:

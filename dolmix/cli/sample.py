@@ -50,8 +50,16 @@ def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
+def _origin(made: "Summary") -> str:
+    state, packages = "there already" if made.reused else "made", made.made_from["packages"]
+    if not packages:  # shipped documents alone
+        return state
+    origin = f"made from {len(packages)} packages of Python {made.made_from['python']}"
+    return f"{state}, {origin}; remove the folder to harvest anew" if made.reused else origin
+
+
 def _summarise(made: "Summary") -> None:
-    _say(f"{made.path}: {'there already' if made.reused else 'made'}")
+    _say(f"{made.path}: {_origin(made)}")
     for source, counts in made.sources.items():
         size = f"{counts['bytes'] / 1e6:6.2f} MB"
         _say(f"  {source:<7}{counts['files']:>3} files {counts['documents']:>5,} documents {size}")

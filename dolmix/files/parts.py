@@ -70,7 +70,7 @@ def plan_parts(inputs: Sequence[str], *, part_bytes: int, splittable: bool = Tru
 
     Plain JSONL is cut into byte ranges, Parquet into runs of row groups, local zstd files of
     several frames into runs of frames; gzip and single frames stay whole. `splittable=False` keeps
-    all JSONL whole, as ids made from line numbers need.
+    all JSONL whole, as ids made of record numbers need.
 
     Raises DataError for inputs that name no file, a folder, a file twice, or a file of unknown
     suffix.

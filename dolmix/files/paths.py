@@ -234,6 +234,7 @@ def identify(uri: str) -> dict[str, int | str]:
     with open_input(uri) as file, reading_errors(uri):
         if is_remote(uri):
             system, root = _filesystem(uri)
+            system.invalidate_cache(root)  # its listings may be older than what is read here
             state = _remote_state(system.info(root))
         else:
             status = os.fstat(file.fileno())

@@ -136,14 +136,16 @@ class Filter(Schema):
         raise NotImplementedError
 
 
-def judge(filter_: Filter, columns: Columns) -> pa.StringArray:
+def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray:
     """Reason per document: the first rule that fires, as `<filter name>.<code>`, null = keep.
 
-    Raises FilterError under `on_missing: fail`, naming the column and the first such row, and for a
-    rule on a column that is not there.
+    columns  from `filter_.columns(texts)`, (N,) each
+    texts    N documents; only an error reads it, to say which document it is about
+
+    Raises FilterError under `on_missing: fail`, naming the column and the first document without
+    it, and for a rule on a column that is not there.
     """
-    size = len(next(iter(columns.values()), ()))
-    decided = np.full(size, -1, np.int32)
+    decided = np.full(len(texts), -1, np.int32)
     codes: list[str] = []
     for rule in filter_.rules():
         if not rule.active:
@@ -153,7 +155,7 @@ def judge(filter_: Filter, columns: Columns) -> pa.StringArray:
         values = columns[rule.column]
         missing = ~_present(values) & (decided < 0)
         if rule.on_missing == "fail" and missing.any():
-            raise FilterError(_missing_values(filter_, rule, missing))
+            raise FilterError(_missing_values(filter_, rule, missing, texts))
         decided[(decided < 0) & rule.fires(values)] = len(codes)
         if rule.on_missing == "drop":
             decided[missing] = len(codes) + 1
@@ -184,6 +186,11 @@ def required_file(path: Path, *, setting: str, advice: str) -> Path:
     raise FilterError(f"{setting}: there is no file {path} (from {Path.cwd()}). {advice}")
 
 
+def document_at(texts: TextBatch, row: int) -> str:
+    """Name a document in an error: its id, and its record's number within the part."""
+    return f"document {texts.ids[row].as_py()!r} (record {texts.records[row]})"
+
+
 def _plain(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
@@ -199,9 +206,11 @@ def _no_such_column(filter_: Filter, rule: Rule, columns: Columns) -> str:
     )
 
 
-def _missing_values(filter_: Filter, rule: Rule, missing: BoolArray) -> str:
+def _missing_values(filter_: Filter, rule: Rule, missing: BoolArray, texts: TextBatch) -> str:
+    rows = np.flatnonzero(missing)
+    others = f", as it is for {rows.size - 1:,} more of the {len(texts):,} documents read with it"
     return (
-        f"{filter_.label}.{rule.column} is missing for {int(missing.sum())} documents, the first "
-        f"at row {int(np.flatnonzero(missing)[0])} of its batch. Set on_missing to keep or drop, "
-        f"or mend the input."
+        f"{document_at(texts, int(rows[0]))}: {filter_.label}.{rule.column} is missing"
+        f"{others if rows.size > 1 else ''}. Set {filter_.label}.on_missing to keep or drop, or "
+        f"mend the input."
     )

@@ -8,10 +8,11 @@ import csv
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -23,7 +24,7 @@ from dolmix.config import Frac
 from dolmix.document import Columns, TextBatch
 from dolmix.errors import FilterError
 from dolmix.files.commit import file_digest
-from dolmix.filters.base import Filter, OnMissing, Rule, required_file
+from dolmix.filters.base import Filter, OnMissing, Rule, document_at, required_file
 
 LARGEST = 2**63 - 1
 TABLE_ADVICE = "It is a CSV file, plain or .gz, with the columns repo and stars."
@@ -72,41 +73,46 @@ class Stars(Filter):
 
         Raises FilterError for a table that cannot be read, and under `on_odd: fail`.
         """
-        stars = self._lookup(texts, self.field, self._from_field)
+        stars = self._counts(texts, texts.fields[self.field], self._from_field)
         if self.table is not None:
-            counts = _read_table(str(self._table_file(self.table).resolve()))
-            stars = pc.coalesce(
-                stars,
-                self._lookup(texts, self.repo_field, lambda raw: self._from_table(counts, raw)),
-            )
+            rows = _read_table(str(self._table_file(self.table).resolve()))
+            repos = texts.fields[self.repo_field]
+            asked = pc.if_else(stars.is_null(), repos, pa.scalar(None, repos.type))
+            found = self._counts(texts, asked, lambda raw: self._from_table(rows, raw))
+            stars = pc.coalesce(stars, found)
         return {"stars": stars}
 
     def rules(self) -> Iterator[Rule]:
         """One rule."""
         yield Rule("stars", below=self.min_stars, on_missing=self.on_missing)
 
-    def _lookup(self, texts: TextBatch, path: str, read: Callable[[str], int | None]) -> pa.Array:
-        distinct = texts.fields[path].dictionary_encode()
-        values = [read(raw) for raw in distinct.dictionary.to_pylist()]
-        return pa.array(values, pa.int64()).take(distinct.indices)
+    def _counts(
+        self, texts: TextBatch, field: pa.StringArray, read: Callable[[str], "_Found"]
+    ) -> pa.Array:
+        """Star count of each document by what its field leads to; distinct texts are read once."""
+        distinct = field.dictionary_encode()
+        counts = []
+        for raw in distinct.dictionary.to_pylist():
+            found = read(raw)
+            counts.append(star_count(found.value))
+            if self.on_odd == "fail" and counts[-1] is None and found.value is not None:
+                row = pc.index(field, pa.scalar(raw, field.type)).as_py()
+                raise FilterError(f"{document_at(texts, row)}: {self._odd(found)}")
+        return pa.array(counts, pa.int64()).take(distinct.indices)
 
-    def _from_field(self, raw: str) -> int | None:
-        value = _from_json(raw)
-        return None if value is None else self._count(value, self.field)
+    def _from_field(self, raw: str) -> "_Found":
+        return _Found(_from_json(raw), self.field)
 
-    def _from_table(self, counts: Mapping[str, str | None], raw: str) -> int | None:
+    def _from_table(self, rows: Mapping[str, "_Row"], raw: str) -> "_Found":
         repo = _from_json(raw)
-        found = counts.get(repo.lower()) if isinstance(repo, str) else None
-        return None if found is None else self._count(found, f"{self.table} for {repo}")
+        row = rows.get(repo.lower()) if isinstance(repo, str) else None
+        return _Found(None if row is None else row.stars, f"{self.table} for {repo}")
 
-    def _count(self, value: Any, where: str) -> int | None:
-        stars = star_count(value)
-        if stars is None and self.on_odd == "fail":
-            raise FilterError(
-                f"{self.label}: {where} holds {value!r}, which is no star count (a whole number, "
-                f"0 or more). Mend the input, or set {self.label}.on_odd to missing."
-            )
-        return stars
+    def _odd(self, found: "_Found") -> str:
+        return (
+            f"{found.where} holds {found.value!r}, which is no star count (a whole number, 0 or "
+            f"more). Mend the input, or set {self.label}.on_odd to missing."
+        )
 
     def _table_file(self, table: Path) -> Path:
         return required_file(table, setting=f"{self.label}.table", advice=TABLE_ADVICE)
@@ -176,19 +182,73 @@ def _from_json(raw: str) -> Any:
         return raw
 
 
+class _Found(NamedTuple):
+    """A value that may be a star count, and where it stands; None is no value."""
+
+    value: Any
+    where: str
+
+
+class _Row(NamedTuple):
+    """A row of a table of repositories, as written."""
+
+    repo: str
+    stars: str
+    line: int
+    """Line of the file on which the row starts, from 1."""
+
+
 @lru_cache(maxsize=4)
-def _read_table(path: str) -> dict[str, str | None]:
-    """Map each repository of a table, in lower case, to its stars as written; once a process."""
-    data = Path(path).read_bytes()
+def _read_table(path: str) -> dict[str, _Row]:
+    """Map each repository of a table, in lower case, to its row; once a process.
+
+    Raises FilterError for a file that cannot be read, lacks a column, or gives one repository two
+    counts.
+    """
+    table: dict[str, _Row] = {}
+    for row in _rows(path, _text_of(path)):
+        known = table.setdefault(row.repo.lower(), row)
+        if star_count(known.stars) != star_count(row.stars):
+            raise FilterError(
+                f"table {path} gives {row.repo} two counts: {known.stars!r} on line {known.line} "
+                f"and {row.stars!r} on line {row.line}. Take one of the two rows out."
+            )
+    return table
+
+
+def _text_of(path: str) -> str:
     try:
-        text = (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        data = Path(path).read_bytes()
+        return (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise FilterError(f"table {path} cannot be read: {error}. {TABLE_ADVICE}") from None
-    rows = csv.DictReader(io.StringIO(text))
-    missing = {"repo", "stars"} - set(rows.fieldnames or ())
+
+
+def _rows(path: str, text: str) -> Iterator[_Row]:
+    """Read CSV strictly: an unclosed quote would swallow the rest of the table without a word."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        names = next(reader, [])
+        repo, stars = _places(path, names)
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells:
+                padded = cells + [""] * (len(names) - len(cells))
+                yield _Row(padded[repo], padded[stars], line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FilterError(
+            f"table {path} cannot be read: line {line}: {error}. {TABLE_ADVICE}"
+        ) from None
+
+
+def _places(path: str, names: list[str]) -> tuple[int, int]:
+    """Positions of the two columns."""
+    missing = [name for name in ("repo", "stars") if name not in names]
     if missing:
         raise FilterError(
-            f"table {path} has no column {' and no '.join(sorted(missing))}; it has "
-            f"{', '.join(rows.fieldnames or ()) or 'none'}. {TABLE_ADVICE}"
+            f"table {path} has no column {' and no '.join(missing)}; it has "
+            f"{', '.join(names) or 'none'}. {TABLE_ADVICE}"
         )
-    return {(row["repo"] or "").lower(): row["stars"] for row in rows}
+    return names.index("repo"), names.index("stars")

@@ -2,7 +2,7 @@
 
 Lines and n-grams are Gopher's rules (Rae et al. 2021, arXiv:2112.11446, Table A1) by the
 definitions of dolma's taggers; `times` is OLMoE's rule (arXiv:2409.02060): a span of 1 to 13
-tokens, 32 times in a row.
+tokens, 32 times in a row. Counting words in place of tokens has to be asked for.
 """
 
 from collections.abc import Iterator
@@ -60,8 +60,11 @@ class Repetition(Filter):
     """Which rules are on: lines and n-grams (dolma-1.2), or 32 repeats in a row (olmoe-0924)."""
     newlines: Literal["runs", "each"] = "runs"
     """What separates two lines: a run of newlines (tagger gopher_v2), or each one (gopher_v1)."""
+    unit: Literal["tokens", "words"] = "tokens"
+    """What `times` counts: tokens, as OLMoE does, or words split at whitespace, an approximation
+    that is quicker and blind to repeats inside a word."""
     tokenizer: TokenizerConfig | None = None
-    """Tokens in which `times` is counted; null counts words split at whitespace."""
+    """Gives the tokens that `times` counts; required unless `unit` is words."""
     max_dup_line_frac: Frac | None = None
     """Largest share of lines that occur more than once, every occurrence counted."""
     max_dup_line_char_frac: Frac | None = None
@@ -98,16 +101,30 @@ class Repetition(Filter):
             raise ValueError("every rule is off: set a threshold, or leave the filter out")
         return self
 
+    @model_validator(mode="after")
+    def _unit_can_be_counted(self) -> "Repetition":
+        if self.unit == "words" and self.tokenizer is not None:
+            raise ValueError("unit is words, but a tokenizer is given; drop one of the two")
+        if self._has_times and self.unit == "tokens" and self.tokenizer is None:
+            raise ValueError(
+                f"drop_at_times {self.drop_at_times} counts tokens, and there is no tokenizer: "
+                "give tokenizer: {path: ...} as in the pipeline, or set unit: words"
+            )
+        return self
+
     @property
     def definition(self) -> str:
         """The peers whose values the columns equal."""
         tagger = "gopher_v2" if self.newlines == "runs" else "gopher_v1"
         gopher = [f"dolma 1.2.1 {tagger}"] if self._has(LINES) or self._has(NGRAMS) else []
-        return "; ".join([*gopher, *(["OLMo find_periodic_sequences"] if self._has_times else [])])
+        times = "OLMo find_periodic_sequences"
+        if self.unit == "words":
+            times += " (approximation: unit words)"
+        return "; ".join([*gopher, *([times] if self._has_times else [])])
 
     @property
     def splitter(self) -> str:
-        """Words are those of `str.split()`; with a tokenizer, `times` counts its tokens."""
+        """Words are those of `str.split()`; `times` counts tokens unless `unit` is words."""
         if self.tokenizer is not None and self._has_times:
             words = self._has(LINES) or self._has(NGRAMS)
             return "whitespace; times: tokenizer" if words else "tokenizer"

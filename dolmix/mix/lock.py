@@ -3,11 +3,14 @@
 `Lock.order` holds every integer that decides which instance trains when, and nothing else;
 `Lock.order_hash` is the digest of its canonical JSON. Store paths, token counts and the mix file's
 text stand beside it, outside what is hashed, so that moving stores keeps the order. Normative:
-order specification, section 7.
+docs/order.md, section 7.
 """
 
 import json
 import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -199,8 +202,8 @@ class Lock(Schema):
 def read_lock(path: str | Path) -> Lock:
     """Read a lock file.
 
-    Raises LockError if there is none, if it is no lock, or if its order does not hash to
-    `order_hash`.
+    Raises LockError if there is none, if it is no lock, if its order does not hash to `order_hash`,
+    or if its numbers make no order.
     """
     path = Path(path)
     raw = _read_json(path)
@@ -213,7 +216,8 @@ def read_lock(path: str | Path) -> Lock:
             f"{path}: order_hash is {lock.order_hash}, but its order hashes to {lock.order.hash}: "
             f"the file was changed by hand. Write the lock anew: dolmix mix resolve MIX"
         )
-    _check_sums(lock, path)
+    for fault in _faults(lock):
+        raise LockError(f"{path}: {fault}. Write the lock anew: dolmix mix resolve MIX")
     return lock
 
 
@@ -234,14 +238,46 @@ def _read_json(path: Path) -> Any:
         ) from None
 
 
-def _check_sums(lock: Lock, path: Path) -> None:
-    names = lock.order.sources.keys()
-    for stage in lock.order.stages:
-        if stage.quotas.keys() != names or sum(stage.quotas.values()) != stage.instances:
-            raise LockError(
-                f"{path}: stage {stage.name!r} holds {stage.instances:,} instances, its quotas "
-                f"name {len(stage.quotas)} of {len(names)} sources with sum "
-                f"{sum(stage.quotas.values()):,}. Write the lock anew: dolmix mix resolve MIX"
+def _faults(lock: Lock) -> Iterator[str]:
+    """Tell where a lock contradicts itself; each check may rely on the ones before it."""
+    yield from _schedule_faults(lock.order.batch_size)
+    yield from _stage_faults(lock.order)
+    names = {stage.name for stage in lock.order.stages}
+    if lock.stages.keys() != names:
+        yield "stages and order.stages differ"
+    if lock.sources.keys() != lock.order.sources.keys():
+        yield "sources and order.sources differ"
+    for source, entry in lock.sources.items():
+        if entry.epochs.keys() != names:
+            yield f"sources.{source}.epochs and order.stages differ"
+
+
+def _schedule_faults(phases: Sequence[BatchPhase]) -> Iterator[str]:
+    if phases[0].from_step != 1:
+        yield f"batch_size begins at step {phases[0].from_step:,}, not 1"
+    for one, following in pairwise(phases):
+        if following.from_step <= one.from_step:
+            yield f"batch_size goes from step {one.from_step:,} to step {following.from_step:,}"
+
+
+def _stage_faults(order: OrderSpec) -> Iterator[str]:
+    names, done = order.sources.keys(), 0
+    for name, count in Counter(stage.name for stage in order.stages).items():
+        if count > 1:
+            yield f"{count} stages are named {name!r}"
+    for stage in order.stages:
+        total = sum(stage.quotas.values())
+        if stage.quotas.keys() != names or total != stage.instances:
+            yield (
+                f"stage {stage.name!r} holds {stage.instances:,} instances, its quotas name "
+                f"{len(stage.quotas)} of {len(names)} sources with sum {total:,}"
             )
-    if lock.sources.keys() != names:
-        raise LockError(f"{path}: sources and order.sources differ. Write the lock anew.")
+        for source, quota in stage.quotas.items():
+            if quota and not order.sources[source].num_instances:
+                yield (
+                    f"source {source!r} has 0 instances, and stage {stage.name!r} takes {quota:,}"
+                )
+        done += stage.instances
+        step = order.schedule.step_of(done)
+        if order.schedule.offset(step - 1) != done:
+            yield f"stage {stage.name!r} ends after {done:,} instances, within step {step:,}"

@@ -1,60 +1,43 @@
 """How many instances each stage takes of each source.
 
 All arithmetic is exact: integers and fractions of the declared decimals. The quotas of a stage sum
-to its size, stages fill whole steps, and no source gives more than its cap. Normative: order
-specification, section 2.
+to its size, and stages fill whole steps; `dolmix.mix.caps` holds sources to their caps. Normative:
+docs/order.md, section 2.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from dolmix.errors import MixError
 from dolmix.mix.lock import OrderStage
 from dolmix.mix.spec import EpochShare, Mix, Stage, TokenShare, exact
 
-SEARCH_LIMIT = 256
-"""Budgets tried below the ideal largest one; rounding to whole steps needs only a few."""
-
-
-def plan_stages(mix: Mix, supply: Mapping[str, int]) -> tuple[OrderStage, ...]:
-    """Size every stage and share it out.
-
-    supply   source → its instances (N_s), for every source of the mix
-
-    Raises MixError if a stage is shorter than its first step, cannot be shared out as its weights
-    say, or if a source would have to give more than `max_epochs` allows.
-    """
-    stages = share_out(mix, supply, [stage.tokens for stage in mix.stages])
-    caps = source_caps(mix, supply)
-    over = {s: need for s, need in _demand(stages).items() if need > caps[s]}
-    if over:
-        advice = _largest_budget(mix, supply)
-        raise MixError("\n".join([*_over_cap(mix, supply, over), advice]))
-    return stages
-
 
 def share_out(mix: Mix, supply: Mapping[str, int], tokens: Sequence[int]) -> tuple[OrderStage, ...]:
-    """Quotas of every stage at the given sizes in tokens, caps not yet looked at.
+    """Quotas of every stage at the given sizes in tokens, caps not looked at.
 
-    Raises MixError as `plan_stages` does for a stage.
+    supply   source → its instances (N_s), for every source of the mix
+    tokens   one size a stage
+
+    Raises MixError if a stage is shorter than its first step, or if its fixed shares do not fit it.
     """
-    schedule, done, stages = mix.schedule, 0, []
-    for stage, budget in zip(mix.stages, tokens, strict=True):
-        asked = budget // mix.sequence_length
-        last = schedule.step_of(done + asked) - 1
-        size = schedule.offset(last) - done
-        if size <= 0:
-            step = schedule.step_of(done)
-            raise MixError(
-                f"stage {stage.name!r} has {budget:,} tokens, {asked:,} instances of "
-                f"{mix.sequence_length:,}, but step {step:,} alone takes "
-                f"{schedule.size(step):,}. Raise its tokens to "
-                f"{schedule.size(step) * mix.sequence_length:,} or lower batch_size."
-            )
+    stages: list[OrderStage] = []
+    for stage, budget, size in zip(mix.stages, tokens, stage_sizes(mix, tokens), strict=True):
+        if size == 0:
+            raise _too_short(mix, stage, budget, sum(earlier.instances for earlier in stages))
         quotas = stage_quotas(stage, size, mix=mix, supply=supply)
         stages.append(OrderStage(name=stage.name, instances=size, order=stage.order, quotas=quotas))
-        done += size
     return tuple(stages)
+
+
+def stage_sizes(mix: Mix, tokens: Sequence[int]) -> list[int]:
+    """Instances of each stage at the given sizes in tokens, rounded down to whole steps."""
+    schedule, done, sizes = mix.schedule, 0, []
+    for budget in tokens:
+        last = schedule.step_of(done + budget // mix.sequence_length) - 1
+        sizes.append(schedule.offset(last) - done)
+        done = schedule.offset(last)
+    return sizes
 
 
 def stage_quotas(stage: Stage, size: int, *, mix: Mix, supply: Mapping[str, int]) -> dict[str, int]:
@@ -105,65 +88,11 @@ def hamilton(total: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
     return quotas
 
 
-def source_caps(mix: Mix, supply: Mapping[str, int]) -> dict[str, int]:
-    """Instances that each source may give over all stages: floor(max_epochs * N_s)."""
-    return {s: int(exact(mix.sources[s].max_epochs) * supply[s]) for s in mix.sources}
-
-
-def _demand(stages: Sequence[OrderStage]) -> dict[str, int]:
-    return {s: sum(stage.quotas[s] for stage in stages) for s in stages[0].quotas}
-
-
-def _over_cap(mix: Mix, supply: Mapping[str, int], over: Mapping[str, int]) -> Iterator[str]:
-    for source, need in over.items():
-        have, cap = supply[source], mix.sources[source].max_epochs
-        yield (
-            f"source {source!r} needs {need:,} instances ({need * mix.sequence_length:,} tokens) "
-            f"but has {have:,} ({have * mix.sequence_length:,} tokens): {need / have:.2f} epochs, "
-            f"max_epochs={cap:g}. Raise sources.{source}.max_epochs or lower its weight."
-        )
-
-
-def _largest_budget(mix: Mix, supply: Mapping[str, int]) -> str:
-    """Say the largest stages of the declared proportions that keep every cap."""
-    start = _ideal_scale(mix, supply)
-    largest_step = max(phase.instances for phase in mix.phases) * mix.sequence_length
-    pace = Fraction(largest_step, sum(stage.tokens for stage in mix.stages))
-    for n in range(SEARCH_LIMIT):
-        scale = min(start + (1 - n) * pace, Fraction(1))
-        stages = _scaled(mix, supply, scale)
-        if stages is not None:
-            sizes = [(s.name, s.instances * mix.sequence_length) for s in stages]
-            each = ", ".join(f"{name} {tokens:,}" for name, tokens in sizes)
-            return f"Largest budget as it is: {sum(t for _, t in sizes):,} tokens ({each})."
-    return "As it is, no budget keeps within the caps."
-
-
-def _scaled(mix: Mix, supply: Mapping[str, int], scale: Fraction) -> tuple[OrderStage, ...] | None:
-    """Quotas with every stage's tokens scaled, or None where that breaks a cap or a stage."""
-    try:
-        stages = share_out(mix, supply, [int(stage.tokens * scale) for stage in mix.stages])
-    except MixError:
-        return None
-    caps = source_caps(mix, supply)
-    return stages if all(need <= caps[s] for s, need in _demand(stages).items()) else None
-
-
-def _ideal_scale(mix: Mix, supply: Mapping[str, int]) -> Fraction:
-    """Scale of all stages at which the first source meets its cap, whole instances aside.
-
-    A source's demand is linear in the scale: its fixed shares, plus its weight's share of what the
-    fixed shares of all sources leave.
-    """
-    caps, scale = source_caps(mix, supply), Fraction(1)
-    for source in mix.sources:
-        constant, slope = Fraction(0), Fraction(0)
-        for stage in mix.stages:
-            fixed = fixed_quotas(stage, mix.sequence_length, supply)
-            weights = {s: exact(w) for s, w in stage.weights.items() if isinstance(w, float)}
-            share = weights.get(source, Fraction(0)) / (sum(weights.values()) or 1)
-            constant += fixed.get(source, 0) - share * sum(fixed.values())
-            slope += share * Fraction(stage.tokens, mix.sequence_length)
-        if slope > 0:
-            scale = min(scale, (caps[source] - constant) / slope)
-    return scale
+def _too_short(mix: Mix, stage: Stage, budget: int, done: int) -> MixError:
+    step = mix.schedule.step_of(done)
+    size = mix.schedule.size(step)
+    return MixError(
+        f"stage {stage.name!r} has {budget:,} tokens, {budget // mix.sequence_length:,} instances "
+        f"of {mix.sequence_length:,}, but step {step:,} alone takes {size:,}. Raise its tokens to "
+        f"{size * mix.sequence_length:,} or lower batch_size."
+    )

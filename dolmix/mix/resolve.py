@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolmix.errors import ConfigError, MixError, StoreError
+from dolmix.mix.caps import plan_stages
 from dolmix.mix.lock import Lock, LockSource, LockStage, OrderSource, OrderSpec, OrderStage
 from dolmix.mix.lock import relative_to as path_from
-from dolmix.mix.quotas import plan_stages
 from dolmix.mix.spec import Mix, load_mix
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Steps count from 1. `Schedule` answers in closed form how many instances steps 1..t consume and
 which step consumes the k-th instance, so that nothing ever walks through the steps of a run.
-Normative: order specification, section 4.
+Normative: docs/order.md, section 4.
 """
 
 from bisect import bisect_right

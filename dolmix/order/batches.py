@@ -2,7 +2,7 @@
 
 `Batches` reads a step's rows from the stores that a lock pins. `row_digests` and `chain` fold the
 rows of all steps into one running digest: who logs it proves, token for token, what was trained.
-Normative: order specification, sections 4, 5 and 7.
+Normative: docs/order.md, sections 4, 5 and 7.
 """
 
 from hashlib import blake2b

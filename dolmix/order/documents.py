@@ -15,7 +15,7 @@ from dolmix.mix import Lock
 from dolmix.order.batches import Batches
 
 if TYPE_CHECKING:
-    from dolmix.shards import ConcatInstances, DocumentRow, Piece
+    from dolmix.shards import DocumentRow, Piece
 
 Status = Literal["trained", "tail, never trained", "never drawn in this mix"]
 
@@ -145,8 +145,7 @@ def _provenance(
 
 
 def _row_pieces(pieces: Sequence["Piece"], known: dict[int, "DocumentRow"]) -> Iterator[RowPiece]:
-    at = 0
-    for piece in pieces:
+    for at, piece in _laid_out(pieces):
         row = known[piece.document]
         yield RowPiece(
             document=row.document,
@@ -158,6 +157,13 @@ def _row_pieces(pieces: Sequence["Piece"], known: dict[int, "DocumentRow"]) -> I
             stop=at + piece.length,
             document_start=piece.start,
         )
+
+
+def _laid_out(pieces: Sequence["Piece"]) -> Iterator[tuple[int, "Piece"]]:
+    """Yield each piece with its first token's place in the row."""
+    at = 0
+    for piece in pieces:
+        yield at, piece
         at += piece.length
 
 
@@ -169,7 +175,7 @@ def _rows_of_id(batches: Batches, index: int, document_id: str) -> list["Documen
 def _found(batches: Batches, index: int, row: "DocumentRow") -> FoundDocument:
     name, instances = batches.order.sources[index], batches.instances[index]
     numbers = instances.of_document(row.document)
-    sightings = [s for i in numbers for s in _sightings(batches, name, i, instances, row.document)]
+    sightings = [s for i in numbers for s in _sightings(batches, index, i, row.document)]
     status: Status = "trained"
     if not sightings:
         status = "never drawn in this mix" if numbers else "tail, never trained"
@@ -186,20 +192,18 @@ def _found(batches: Batches, index: int, row: "DocumentRow") -> FoundDocument:
     )
 
 
-def _sightings(
-    batches: Batches, source: str, instance: int, instances: "ConcatInstances", document: int
-) -> Iterator[Sighting]:
-    begin, end = instances.store.document_span(document)
-    first = instance * instances.sequence_length
-    left, right = max(begin, first), min(end, first + instances.sequence_length + 1)
-    for place in batches.order.find(source, instance):
-        yield Sighting(
-            stage=place.stage,
-            step=place.step,
-            place=place.place,
-            epoch=place.epoch,
-            instance=instance,
-            start=left - first,
-            stop=right - first,
-            document_start=left - begin,
-        )
+def _sightings(batches: Batches, index: int, instance: int, document: int) -> Iterator[Sighting]:
+    """Yield each run of the document in the instance, at each place that trained it."""
+    for place in batches.order.find(batches.order.sources[index], instance):
+        for at, piece in _laid_out(batches.instances[index].documents(instance)):
+            if piece.document == document:
+                yield Sighting(
+                    stage=place.stage,
+                    step=place.step,
+                    place=place.place,
+                    epoch=place.epoch,
+                    instance=instance,
+                    start=at,
+                    stop=at + piece.length,
+                    document_start=piece.start,
+                )

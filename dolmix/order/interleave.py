@@ -1,7 +1,7 @@
 """One stage's instances in order: place k ⇄ (source, epoch, instance), in closed form.
 
-Normative: order specification, section 3 (`dolmix-mix-1`). Counts per source at the edges of a
-block are exact integers; inside a block, places are permuted; within a source, epochs are permuted.
+Normative: docs/order.md, section 3 (`dolmix-mix-1`). Counts per source at the edges of a block
+are exact integers; inside a block, places are permuted; within a source, epochs are permuted.
 Nothing is stored: any range costs what its blocks cost, the inverse O(epochs log K).
 """
 

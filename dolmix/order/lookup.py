@@ -2,7 +2,7 @@
 
 `Order` maps (step, place) to (source, epoch, instance) and back. It holds no state: any batch
 follows from the lock alone, so resuming is choosing a step, and the number of ranks never changes a
-batch. Pure integers; no store is opened. Normative: order specification, sections 3 and 4.
+batch. Pure integers; no store is opened. Normative: docs/order.md, sections 3 and 4.
 """
 
 from bisect import bisect_right

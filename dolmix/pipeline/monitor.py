@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from dolmix.errors import TaskError
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import progress_folder
@@ -27,6 +28,7 @@ Facts: TypeAlias = dict[str, Any]
 COUNTED = ("documents", "bytes", "tokens")
 POLL_S = 0.25
 GRACE_S = 1.0
+UNWIND_S = 5.0
 LINE_EVERY_S = 30.0
 
 
@@ -46,6 +48,7 @@ class Monitor:
         self._suspects: dict[int, float] = {}
         self._children: dict[int, Any] = {}
         self._stop = threading.Event()
+        self._over = threading.Event()
         self._started = time.monotonic()
         self._todo: set[str] = set()
         self._finished: dict[str, Facts] = {}
@@ -67,6 +70,7 @@ class Monitor:
                 raise WorkerLost(self.lost) from None
             raise
         finally:
+            self._over.set()
             self._stop.set()
             thread.join()
             self._write(self._line([], final=True), final=True)
@@ -132,8 +136,20 @@ class Monitor:
                 f"part_bytes and run again."
             )
             self._stop.set()
-            os.kill(os.getpid(), signal.SIGINT)  # wakes the pool's wait, as Ctrl-C does
+            self._end_the_run()
             return
+
+    def _end_the_run(self) -> None:
+        """Interrupt the pool's wait, as Ctrl-C does; leave at once if the pool cannot end.
+
+        A worker that was killed may have held a lock of the pool's queues, and the pool's own end
+        waits for it. Workers die with this process, and a rerun goes on from the records.
+        """
+        os.kill(os.getpid(), signal.SIGINT)
+        if not self._over.wait(UNWIND_S):
+            sys.stderr.write(f"{self.pass_name}: {self.lost}\n")
+            sys.stderr.flush()
+            os._exit(TaskError.exit_code)
 
     def _write(self, line: str, *, final: bool = False) -> None:
         if self.quiet:

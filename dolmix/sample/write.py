@@ -1,10 +1,11 @@
 """Write the sample: a folder for each source, a tokenizer, and `sample.json`, its description.
 
-Every file appears complete or not at all. The recipe in `sample.json`, written last (Python and
-package versions, the shipped documents, the sizes asked for) decides the sample's bytes, so a
-folder whose recipe and digests agree is left alone, and anything missing, damaged or made by
-another recipe is written again. Files of the sample that the new recipe does not have are removed;
-other files are never touched.
+Every file appears complete or not at all. `sample.json`, written last, holds the recipe (format,
+shipped documents, options), what the sample was made from (Python, packages, libraries), and the
+files' digests. A folder of the same recipe with every file intact is left alone, whatever is
+installed by now: stores made from it would refuse new content. Anything missing, damaged or made by
+another recipe is made again, from what is installed then. Files of the sample that the new one
+does not have are removed; other files are never touched.
 """
 
 import json
@@ -19,7 +20,7 @@ from dolmix.files import commit
 from dolmix.sample.bpe import VOCAB_SIZE, train_tokenizer, training_texts
 from dolmix.sample.document import Document
 from dolmix.sample.encode import encode
-from dolmix.sample.harvest import Harvest, bounded, python_version
+from dolmix.sample.harvest import Harvest, Package, bounded, python_version
 from dolmix.sample.shipped import BROKEN, BROKEN_SOURCE, shipped_digest, shipped_documents
 
 RECIPE = "dolmix-sample-1"
@@ -48,6 +49,8 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)
     """Cause → files and packages left out of the harvest."""
     vocab_size: int = 0
+    made_from: dict[str, Any] = field(default_factory=dict)
+    """`python`, its version; `packages` harvested, `name==version` each; `libraries` that wrote."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -73,41 +76,36 @@ def write_sample(
         raise UsageError(f"--max-mb bounds a size, {max_mb:g} is below zero")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; name a folder for the sample")
-    harvest = Harvest()
-    recipe = _recipe(harvest, shipped_only=shipped_only, max_mb=max_mb, vocab_size=vocab_size)
+    max_bytes = None if shipped_only else round(max_mb * 1_000_000)
+    recipe = {"format": RECIPE, "shipped": shipped_digest(), "vocab_size": vocab_size}
+    recipe |= {"harvest": None if max_bytes is None else {"max_bytes": max_bytes}}
     old = _read_index(out)
     if old.get("recipe") == recipe and _intact(out, old):
         return Summary(path=str(out), reused=True, **old["summary"])
-    collected = _collect(harvest, recipe, progress)
-    return _write(out, recipe, collected, harvest, progress)
+    harvest = Harvest()
+    return _write(out, recipe, _collect(harvest, max_bytes, progress), harvest, progress)
 
 
-def _recipe(
-    harvest: Harvest, *, shipped_only: bool, max_mb: float, vocab_size: int
-) -> dict[str, Any]:
+def _made_from(packages: Sequence[Package]) -> dict[str, Any]:
     from importlib.metadata import version
 
-    libraries = {name: version(name) for name in ("pyarrow", "tokenizers", "zstandard")}
-    recipe = {"format": RECIPE, "shipped": shipped_digest(), "vocab_size": vocab_size}
-    recipe |= {"libraries": libraries, "harvest": None}
-    if not shipped_only:
-        packages = [f"{package.name}=={package.version}" for package in harvest.packages]
-        limit = round(max_mb * 1_000_000)
-        recipe["harvest"] = {"python": python_version(), "max_bytes": limit, "packages": packages}
-    return recipe
+    return {
+        "python": python_version(),
+        "packages": [f"{package.name}=={package.version}" for package in packages],
+        "libraries": {name: version(name) for name in ("pyarrow", "tokenizers", "zstandard")},
+    }
 
 
 def _collect(
-    harvest: Harvest, recipe: dict[str, Any], progress: Progress
+    harvest: Harvest, max_bytes: int | None, progress: Progress
 ) -> dict[str, list[Document]]:
     """Documents by file stem, `<source>/<stem>`."""
     stems: dict[str, list[Document]] = {}
     for document in shipped_documents():
         stems.setdefault(f"{document.source}/shipped", []).append(document)
     stems[f"{BROKEN_SOURCE}/records"] = stems.pop(f"{BROKEN_SOURCE}/shipped")
-    if recipe["harvest"] is None:
+    if max_bytes is None:
         return stems
-    limit = recipe["harvest"]["max_bytes"]
     kinds = {
         "web/readmes": harvest.readmes,
         "docs/docstrings": harvest.docstrings,
@@ -115,7 +113,7 @@ def _collect(
         "code/stdlib": harvest.sources,
     }
     for stem, read in kinds.items():
-        chosen = bounded(read(), int(limit * SHARES[stem.split("/")[1]]))
+        chosen = bounded(read(), int(max_bytes * SHARES[stem.split("/")[1]]))
         progress(f"harvested {stem}: {len(chosen):,} documents")
         for number, part in enumerate(_parts(chosen)):
             stems[f"{stem}-{number:04d}"] = part
@@ -144,6 +142,7 @@ def _write(
         "sources": _sizes(stems),
         "skipped": dict(sorted(harvest.skipped.items())),
         "vocab_size": len(json.loads(contents[TOKENIZER])["model"]["vocab"]),
+        "made_from": _made_from(harvest.packages if recipe["harvest"] else ()),
     }
     index = {"recipe": recipe, "files": digests, "summary": summary}
     commit.write_json(out / INDEX, index, indent=2)

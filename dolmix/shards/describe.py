@@ -66,7 +66,10 @@ def describe_document(store: Store, document: int, tokenizer: Path | None) -> di
 
 
 def describe_contents(store: Store, *, top: int, tokenizer: Path | None) -> dict[str, Any]:
-    """Return totals, lengths, shards and the `top` most frequent tokens; reads every token once."""
+    """Return totals, lengths, shards and the `top` most frequent tokens; reads every token once.
+
+    Raises StoreError for an id that the tokenizer does not have, UsageError for another tokenizer.
+    """
     manifest = store.manifest
     counts = _token_counts(store)
     ranked = np.argsort(-counts, kind="stable")[:top]
@@ -112,9 +115,17 @@ def _stores_below(path: Path) -> Iterator[Path]:
 
 
 def _token_counts(store: Store) -> I64Array:
-    """(largest id + 1,) int64: how often each id occurs."""
-    counts = np.zeros(store.manifest.tokenizer.largest_id + 1, np.int64)
+    """(largest id + 1,) int64: how often each id occurs. Raises StoreError for a larger id."""
+    largest = store.manifest.tokenizer.largest_id
+    counts = np.zeros(largest + 1, np.int64)
     for start in range(0, store.num_tokens, BLOCK):
         block = store.tokens(start, min(start + BLOCK, store.num_tokens))
+        if int(block.max()) > largest:
+            at = int(np.argmax(block > largest))
+            raise StoreError(
+                f"{store.path}: token {start + at:,} is id {int(block[at]):,}, the tokenizer's"
+                f" largest is {largest:,}. All that is wrong: dolmix shards verify {store.path}"
+                " --full"
+            )
         counts += np.bincount(block, minlength=counts.size)
     return counts

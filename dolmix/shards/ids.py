@@ -22,8 +22,12 @@ RECORD = np.dtype([("key", "<u8"), ("shard", "<u4"), ("document", "<u4")])
 
 
 def id_key(document_id: str) -> int:
-    """Blake2b-64 of an id, as an unsigned integer."""
-    return int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest(), "little")
+    """Blake2b-64 of an id, as an unsigned integer.
+
+    Lone surrogates, which no stored id has, are hashed as they are: such an id matches nothing.
+    """
+    text = document_id.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little")
 
 
 def id_records(document_ids: Iterable[str], *, shard: int, first: int) -> NDArray[Any]:

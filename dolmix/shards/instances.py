@@ -1,4 +1,4 @@
-"""Instances of a store under `concat` packing (order specification, section 5).
+"""Instances of a store under `concat` packing (docs/order.md, section 5).
 
 Instance i is the tokens [i*L, i*L + L] of the documents in store order: L inputs, and one more that
 is only a label and is also the first input of instance i + 1. The tail, shorter than that, is never

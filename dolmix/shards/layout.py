@@ -31,7 +31,7 @@ KINDS: tuple[Kind, ...] = ("tok", "end", "docs")
 SUFFIXES: dict[Kind, str] = {"tok": ".tok", "end": ".end", "docs": ".docs.parquet"}
 END_DTYPE = np.dtype("<u8")
 ROW_GROUP = 1_024
-"""Documents in a row group of a docs file; the last of a shard may be smaller."""
+"""Most documents in a row group of a docs file; dolmix fills all but a shard's last."""
 DOCUMENT_COLUMNS = ("id", "url", "path", "record", "num_tokens")
 """Columns that every docs file begins with; kept columns follow."""
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)

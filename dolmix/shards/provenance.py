@@ -1,16 +1,29 @@
-"""The columns of a docs file: where each document came from, and what was kept about it."""
+"""Docs files: where each document came from, and what was kept about it.
+
+Columns are typed and checked before they are written, and checked again when they are read: a
+damaged file is an error or a finding that says what it lacks, never a row of another document.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dolmix.errors import StoreError
 from dolmix.shards.layout import DOCUMENT_COLUMNS, is_absolute
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from dolmix.document import I64Array
+
+REQUIRED = ("id", "path", "record")
+"""Columns that have a value for every document; `url` may lack one."""
 
 
 def provenance_table(documents: pa.Table, lengths: I64Array) -> pa.Table:
@@ -39,10 +52,71 @@ def provenance_table(documents: pa.Table, lengths: I64Array) -> pa.Table:
     return pa.table(columns, schema=pa.schema(fields))
 
 
+def read_rows(file: Path, documents: int, numbers: I64Array) -> list[dict[str, Any]]:
+    """Return the rows of a docs file by number, in the order asked; reads only their row groups.
+
+    documents  rows that the file must have
+    numbers    (N,) each in [0, documents)
+
+    Raises StoreError for a file that cannot be read, or that lacks rows, columns or values.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for fault in footer_faults(parquet, documents):
+                raise StoreError(f"{file} {fault}. Copy the store again.")
+            starts = np.cumsum([0, *row_groups(parquet)])
+            holding = np.searchsorted(starts, numbers, side="right") - 1
+            groups = np.unique(holding)
+            table = parquet.read_row_groups(groups.tolist())
+        for fault in missing_values({name: table.column(name) for name in REQUIRED}):
+            raise StoreError(f"{file}: {fault}. Copy the store again.")
+        read = np.cumsum([0, *np.diff(starts)[groups]])
+        at = read[np.searchsorted(groups, holding)] + numbers - starts[holding]
+        rows: list[dict[str, Any]] = table.take(at).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{file} cannot be read: {error}. Copy the store again.") from None
+    return rows
+
+
+def footer_faults(parquet: pq.ParquetFile, documents: int) -> Iterator[str]:
+    """Tell what a docs file's footer shows to be wrong: rows, missing columns, their types."""
+    if parquet.metadata.num_rows != documents:
+        yield f"has {parquet.metadata.num_rows:,} rows for {documents:,} documents"
+    for name in DOCUMENT_COLUMNS:
+        if name not in parquet.schema_arrow.names:
+            yield f"has no column {name!r}"
+        elif fault := _type_fault(name, parquet.schema_arrow.field(name).type):
+            yield f"column {name!r} holds {fault}"
+
+
+def row_groups(parquet: pq.ParquetFile) -> list[int]:
+    """Rows of each row group, from the footer."""
+    meta = parquet.metadata
+    return [meta.row_group(n).num_rows for n in range(meta.num_row_groups)]
+
+
+def missing_values(columns: Mapping[str, pa.ChunkedArray]) -> Iterator[str]:
+    """Tell in which required columns documents have no value."""
+    for name in REQUIRED:
+        if columns[name].null_count:
+            yield f"{columns[name].null_count:,} documents have no {name}"
+
+
+def _type_fault(name: str, found: pa.DataType) -> str | None:
+    from pyarrow import types
+
+    if name in {"record", "num_tokens"}:
+        return None if types.is_integer(found) else f"{found}, not whole numbers"
+    text = types.is_string(found) or types.is_large_string(found)
+    return None if text or (name == "url" and types.is_null(found)) else f"{found}, not text"
+
+
 def _check_places(arrays: dict[str, pa.ChunkedArray]) -> None:
-    for name in ("id", "path", "record"):
-        if arrays[name].null_count:
-            raise StoreError(f"{arrays[name].null_count:,} documents have no {name}")
+    for fault in missing_values(arrays):
+        raise StoreError(fault)
     for path in arrays["path"].unique().to_pylist():
         if is_absolute(path):
             raise StoreError(

@@ -24,12 +24,12 @@ from dolmix.shards.layout import (
     FORMAT,
     ID_INDEX,
     MANIFEST,
-    ROW_GROUP,
     Kind,
     Manifest,
     manifest_faults,
     shard_file,
 )
+from dolmix.shards.provenance import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -214,7 +214,10 @@ class Store:
         return range(self._document_at(start), self._document_at(stop - 1) + 1)
 
     def provenance(self, documents: Sequence[int]) -> list[DocumentRow]:
-        """Return one row for each document, in the order asked; reads only their row groups."""
+        """Return one row for each document, in the order asked; reads only their row groups.
+
+        Raises StoreError for a document outside the store, or if a docs file is damaged.
+        """
         for document in documents:
             self._check_document(document)
         rows: dict[int, DocumentRow] = {}
@@ -226,9 +229,11 @@ class Store:
         return [rows[document] for document in documents]
 
     def find_id(self, id: str) -> list[int]:  # noqa: A002 - the column's name
-        """Return the documents with this id, in store order: several if the inputs repeat it."""
-        found = matching(self._id_index, id)
-        documents = [int(self._document_starts[shard]) + local for shard, local in found]
+        """Return the documents with this id, in store order: several if the inputs repeat it.
+
+        Raises StoreError if the index or the provenance of a document is damaged.
+        """
+        documents = [self._indexed(*place) for place in matching(self._id_index, id)]
         return [row.document for row in self.provenance(documents) if row.id == id]
 
     @cached_property
@@ -241,6 +246,16 @@ class Store:
             raise StoreError(f"{file} {state}; the manifest says {expected:,}. Copy it again.")
         return _mapped(file, RECORD)
 
+    def _indexed(self, shard: int, local: int) -> int:
+        """Document that a record of the id index names; the index has no digest checked here."""
+        shards = self.manifest.shards
+        if shard >= len(shards) or local >= shards[shard].documents:
+            raise StoreError(
+                f"{self.path / ID_INDEX} names document {local:,} of shard {shard:,}, which the"
+                " store does not have. Copy it again."
+            )
+        return int(self._document_starts[shard]) + local
+
     def _document_at(self, token: int) -> int:
         shard = self._shard_of(token, self._token_starts)
         local = np.uint64(token - int(self._token_starts[shard]))
@@ -248,19 +263,10 @@ class Store:
         return int(self._document_starts[shard]) + within
 
     def _read_rows(self, shard: int, members: list[int]) -> dict[int, DocumentRow]:
-        import pyarrow.parquet as pq
-
-        first = int(self._document_starts[shard])
-        groups = sorted({(document - first) // ROW_GROUP for document in members})
-        file = shard_file(self.path, self.manifest.shards[shard].name, "docs")
-        try:
-            with pq.ParquetFile(file) as parquet:
-                table = parquet.read_row_groups(groups)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{file} cannot be read: {error}. Copy the store again.") from None
-        place = {group: n * ROW_GROUP for n, group in enumerate(groups)}
-        at = [place[(d - first) // ROW_GROUP] + (d - first) % ROW_GROUP for d in members]
-        listed = table.take(at).to_pylist()
+        entry = self.manifest.shards[shard]
+        file = shard_file(self.path, entry.name, "docs")
+        numbers = np.array(members, np.int64) - self._document_starts[shard]
+        listed = read_rows(file, entry.documents, numbers)
         return {d: _row(d, values) for d, values in zip(members, listed, strict=True)}
 
     def _shard_tokens(self, shard: int) -> NDArray[Any]:

@@ -30,6 +30,7 @@ from dolmix.shards.layout import (
     manifest_faults,
     shard_file,
 )
+from dolmix.shards.provenance import REQUIRED, footer_faults, missing_values, row_groups
 from dolmix.shards.reader import read_manifest
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def _files(root: Path, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _docs_rows(root: Path, entry: ShardEntry) -> Iterator[Finding]:
-    """Check rows and row groups of a docs file, from its footer."""
+    """Check rows, columns and row groups of a docs file, from its footer."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     name = _relative(entry, "docs")
@@ -110,15 +112,17 @@ def _docs_rows(root: Path, entry: ShardEntry) -> Iterator[Finding]:
         yield Finding(name, "is missing")
         return
     try:
-        meta = pq.read_metadata(root / name)
-    except (OSError, ValueError) as error:
+        with pq.ParquetFile(root / name) as parquet:
+            faults = list(footer_faults(parquet, entry.documents))
+            largest = max(row_groups(parquet), default=0)
+    except (OSError, ValueError, pa.ArrowException) as error:
         yield Finding(name, f"is not readable as Parquet: {error}")
         return
-    if meta.num_rows != entry.documents:
-        yield Finding(name, f"has {meta.num_rows:,} rows for {entry.documents:,} documents")
-    groups = [meta.row_group(n).num_rows for n in range(meta.num_row_groups)]
-    if any(rows != ROW_GROUP for rows in groups[:-1]) or any(n > ROW_GROUP for n in groups[-1:]):
-        yield Finding(name, f"has row groups other than {ROW_GROUP:,} rows")
+    for fault in faults:
+        yield Finding(name, fault)
+    if largest > ROW_GROUP:
+        message = f"has a row group of {largest:,} rows, at most {ROW_GROUP:,} are allowed"
+        yield Finding(name, message)
 
 
 def _digests(root: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -142,10 +146,10 @@ def _contents(root: Path, manifest: Manifest) -> Iterator[Finding]:
         findings, unk = _tokens(root, manifest, entry, ends)
         yield from findings
         unk_tokens += unk
-        ids, counted = _docs(root, entry)
+        ids, faults = _docs(root, entry, lengths[-1])
         records.append(id_records(ids, shard=number, first=0))
-        if not np.array_equal(counted, lengths[-1]):
-            yield Finding(_relative(entry, "docs"), "num_tokens differ from the document ends")
+        for fault in faults:
+            yield Finding(_relative(entry, "docs"), fault)
     if unk_tokens != manifest.totals.unk_tokens:
         stated = manifest.totals.unk_tokens
         yield Finding(MANIFEST, f"totals.unk_tokens is {stated:,}, found {unk_tokens:,}")
@@ -181,15 +185,22 @@ def _tokens(
     return findings, unk
 
 
-def _docs(root: Path, entry: ShardEntry) -> tuple[list[str], NDArray[Any]]:
-    """Ids and token counts of one docs file; empty if it is unreadable, which its digest tells."""
+def _docs(root: Path, entry: ShardEntry, lengths: NDArray[Any]) -> tuple[list[str], list[str]]:
+    """Ids of one docs file, those that there are, and what is wrong in it."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    file = shard_file(root, entry.name, "docs")
     try:
-        table = pq.read_table(shard_file(root, entry.name, "docs"), columns=["id", "num_tokens"])
-    except (OSError, ValueError):
-        return [], np.zeros(0, np.int64)
-    return table.column("id").to_pylist(), table.column("num_tokens").to_numpy()
+        table = pq.read_table(file, columns=[*REQUIRED, "num_tokens"])
+        ids = table.column("id").drop_null().to_pylist()
+        counted = table.column("num_tokens").to_numpy()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return [], [f"rows cannot be read: {error}"]
+    faults = list(missing_values({name: table.column(name) for name in REQUIRED}))
+    if not np.array_equal(counted, lengths):
+        faults.append("num_tokens differ from the document ends")
+    return ids, faults
 
 
 def _relative(entry: ShardEntry, kind: Kind) -> str:

@@ -300,7 +300,7 @@ class StoreWriter:
             raise StoreError(
                 f"{self.path}: {self._unk_tokens:,} of {self._tokens:,} tokens are unknown to the"
                 f" tokenizer: {frac:.4f} > {self._max_unk_frac}. Use a tokenizer that covers these"
-                " texts, or raise max_unk_frac."
+                " texts, or raise `max_unk_frac` of the pipeline."
             )
 
 

@@ -25,13 +25,13 @@ boundaries = st.sampled_from([0, 1, 2, 3, 7, 256, 65_535, 65_536, 65_537, 65_538
 
 
 def test_keys_are_the_published_ones() -> None:
-    """The first two keys of the specification's context."""
+    """The first two keys of the context of docs/order.md, section 1."""
     assert round_keys(WEB)[:2] == [0x1371FA0E5EC4D988, 0xF0506D0D790EE50F]
 
 
 @pytest.mark.parametrize("n", VECTORS)
 def test_permutations_are_the_published_ones(n: int) -> None:
-    """Forward from 0 gives the specification's vectors for every size it lists."""
+    """Forward from 0 gives the published vectors of docs/order.md, section 1."""
     expected = VECTORS[n]
     assert Permutation(WEB, n).forward(range(len(expected))).tolist() == expected
 

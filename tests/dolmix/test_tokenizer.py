@@ -264,12 +264,20 @@ def test_what_is_no_tokenizer_is_refused(
     """Each failure has the dotted path of the setting and says what is wrong."""
     broken = tmp_path / "broken.json.gz"
     broken.write_bytes(gzip.compress(json.dumps(spec).encode())[:-20])
+    packed = bytearray(gzip.compress(json.dumps(spec).encode()))
+    packed[20:60] = b"\xff" * 40
+    damaged = tmp_path / "damaged.json.gz"
+    damaged.write_bytes(bytes(packed))
+    nested = tmp_path / "nested.json"
+    nested.write_text("[" * 100_000)
     not_json = tmp_path / "not.json"
     not_json.write_text("{")
     dropout = {**spec["model"], "dropout": 0.1}
     for path, eos, message in [
         (tmp_path / "absent.json", EOS, r"tokenizer\.path: no such file"),
         (broken, EOS, r"tokenizer\.path: .*cannot be read"),
+        (damaged, EOS, r"tokenizer\.path: .*damaged\.json\.gz cannot be read"),
+        (nested, EOS, r"tokenizer\.path: .*is no JSON"),
         (not_json, EOS, r"tokenizer\.path: .*is no JSON"),
         (save(spec), "</s>", r"tokenizer\.eos: '</s>' is not in the vocabulary.*'<\|pad\|>'"),
     ]:

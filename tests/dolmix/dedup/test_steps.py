@@ -1,13 +1,16 @@
 """The settings of dedup steps: what they accept, what they refuse, what they tell a pipeline."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dolmix.config import Schema, parse
-from dolmix.dedup import AnyDedup, Exact, MinHash
+from dolmix.dedup import AnyDedup, Dedup, Exact, MinHash
 from dolmix.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Steps(Schema):
@@ -85,3 +88,12 @@ def test_steps_travel_to_workers(step: Exact | MinHash) -> None:
     """A step pickles, and survives JSON, as a task and a plan need it."""
     assert pickle.loads(pickle.dumps(step)) == step
     assert type(step).model_validate_json(step.model_dump_json()) == step
+
+
+@pytest.mark.parametrize("step", [Exact(), MinHash()], ids=lambda step: step.type)
+def test_docs_name_every_dedup_step_setting_and_reason(step: Dedup) -> None:
+    """`docs/filters.md` has each step's type, settings, definition and reason."""
+    text = (ROOT / "docs" / "filters.md").read_text()
+    names = {f"`{name}`" for name in {*type(step).model_fields} - {"type", "name"}}
+    names |= {f"`{step.type}`", f"`{step.type}.duplicate`", f"`{step.definition}`"}
+    assert sorted(name for name in names if name not in text) == []

@@ -185,6 +185,23 @@ def test_remote_patterns_are_listed_and_opened(memory: Any) -> None:
     assert identify(found[0].uri)["digest"] != identify(found[1].uri)["digest"]
 
 
+def test_a_remote_identity_is_that_of_now(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stores remember their listings; a file that changed since must show."""
+    listing: dict[str, Any] = {}
+    ask = memory.info
+
+    def info(path: str) -> Any:
+        return listing.setdefault(path, ask(path))
+
+    monkeypatch.setattr(memory, "info", info)
+    monkeypatch.setattr(memory, "invalidate_cache", lambda path: listing.pop(path, None))
+    memory.pipe({"/bucket/a.jsonl": b"first"})
+    uri = expand(["memory://bucket/a.jsonl"])[0].uri
+    before = identify(uri)
+    memory.pipe({"/bucket/a.jsonl": b"another"})
+    assert (before["size"], identify(uri)["size"]) == (5, 7)
+
+
 def test_remote_inputs_that_are_not_there_are_errors(memory: Any) -> None:
     """A pattern without a match, a missing file and an unknown scheme each name the URI."""
     for uri in ("memory://bucket/*.jsonl", "memory://bucket/a.jsonl", "nosuch://bucket/a.jsonl"):

@@ -134,15 +134,77 @@ def test_verified_reading_gives_exactly_the_trusted_bytes(
 
 
 @each_coder
+@settings(deadline=None, max_examples=40)
+@given(
+    texts=st.lists(st.text("a\n", max_size=300).map(str.encode), min_size=1, max_size=4),
+    repeat=st.sampled_from([1, 999]),
+    data=st.data(),
+)
+def test_lost_lines_are_those_of_the_member_whose_checksum_fails(
+    tmp_path_factory: pytest.TempPathFactory,
+    compression: str,
+    texts: list[bytes],
+    repeat: int,
+    data: st.DataObject,
+) -> None:
+    """All of them, though a decoder gives none of what it held when it met the checksum."""
+    texts = [text * repeat for text in texts]
+    stored = [bytearray(CODERS[compression](text)) for text in texts]
+    bad = data.draw(st.integers(0, len(texts) - 1))
+    stored[bad][-5 if compression == "gz" else -1] ^= 1
+    path = tmp_path_factory.mktemp("lost") / "a"
+    path.write_bytes(b"".join(stored))
+    small = data.draw(st.sampled_from([7, 64 << 10]))
+    held = data.draw(st.sampled_from([0, 64 << 20]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams, "READ_BYTES", small)
+        patch.setattr(streams, "HELD_BYTES", held)
+        blocks = read_verified(lambda: read_blocks(str(path), compression))  # type: ignore[arg-type]
+        with pytest.raises(DamageError) as error:
+            list(blocks)
+    assert error.value.trusted == sum(map(len, texts[:bad]))
+    assert error.value.lost_lines == texts[bad].count(b"\n")
+    if compression == "gz":
+        text_end = sum(map(len, texts[: bad + 1]))
+        assert error.value.cause.endswith(f"from byte {error.value.trusted} to {text_end}")
+
+
+@each_coder
+def test_a_cut_stream_has_lost_what_nobody_can_count(tmp_path: Path, compression: str) -> None:
+    """All that came before the cut is trusted, so no line of it is lost."""
+    path = tmp_path / "a"
+    path.write_bytes(CODERS[compression](os.urandom(90_000).hex().encode() + b"\n")[:-9000])
+    with pytest.raises(DamageError, match="cut off") as error:
+        read(path, compression)
+    assert error.value.lost_lines == 0
+
+
+@each_coder
 def test_a_stream_whose_end_became_zeros_is_not_trusted(tmp_path: Path, compression: str) -> None:
     """A crash leaves zeros where data was to be; they may decode to text that never was."""
     path = tmp_path / "a"
-    second = CODERS[compression](os.urandom(20_000).hex().encode())
+    lines = b"".join(os.urandom(25).hex().encode() + b"\n" for _ in range(800))
+    second = CODERS[compression](lines)
     for size in (8, 100, 5000):
         path.write_bytes(CODERS[compression](FIRST) + second[:-size] + bytes(size))
         with pytest.raises(DamageError) as error:
             read(path, compression)
         assert error.value.trusted == len(FIRST)
+        assert error.value.lost_lines < 900  # zeros may decode to some more
+        if compression == "gz":  # zstd keeps text back until a block of it is whole
+            assert error.value.lost_lines > 500
+
+
+def test_lost_lines_are_counted_from_where_the_frame_began(tmp_path: Path) -> None:
+    """Also where reading began within the file, and where the end became zeros."""
+    lines = b"".join(os.urandom(50).hex().encode() + b"\n" for _ in range(9000))
+    stored = zstd(lines)
+    path = tmp_path / "a"
+    path.write_bytes(zstd(FIRST) + stored[:-100] + bytes(100))
+    with pytest.raises(DamageError) as error:
+        list(read_blocks(str(path), "zst", start=len(zstd(FIRST))))
+    assert error.value.trusted == 0
+    assert 7000 < error.value.lost_lines < 9000
 
 
 def test_zero_padding_after_a_gzip_member_is_no_damage_and_garbage_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ class Two(Filter):
     low: float | None = 1.0
     high: float | None = 5.0
     on_missing: OnMissing = "keep"
+    b_missing: OnMissing = "keep"
 
     def column_types(self) -> dict[str, pa.DataType]:
         """Name two columns."""
@@ -33,7 +35,12 @@ class Two(Filter):
     def rules(self) -> Iterator[Rule]:
         """Give one rule a column."""
         yield Rule("a", below=self.low, reason="a_low", on_missing=self.on_missing)
-        yield Rule("b", above=self.high)
+        yield Rule("b", above=self.high, on_missing=self.b_missing)
+
+
+def batch(size: int) -> TextBatch:
+    """Documents named 0, 1, ..., to judge."""
+    return TextBatch.of(["x"] * size)
 
 
 values = st.lists(st.tuples(st.none() | st.integers(0, 3), st.none() | st.integers(3, 7)))
@@ -56,7 +63,9 @@ def test_the_first_rule_that_fires_is_the_reason(
             expected.append("x.b")
         else:
             expected.append(None)
-    assert judge(Two(name="x", low=low, high=high), columns).to_pylist() == expected
+    assert (
+        judge(Two(name="x", low=low, high=high), columns, batch(len(rows))).to_pylist() == expected
+    )
 
 
 @pytest.mark.parametrize(("on_missing", "reason"), [("keep", None), ("drop", "two.a_low_missing")])
@@ -65,32 +74,47 @@ def test_a_missing_value_is_kept_or_dropped_as_told(
 ) -> None:
     """A null drops with a reason of its own, or not at all."""
     columns = {"a": pa.array([None, 9.0]), "b": pa.array([0, 0])}
-    assert judge(Two(on_missing=on_missing), columns).to_pylist() == [reason, None]
+    assert judge(Two(on_missing=on_missing), columns, batch(2)).to_pylist() == [reason, None]
 
 
 def test_a_missing_value_can_fail_and_says_where() -> None:
-    """`fail` names column, count and row, and what to do."""
+    """`fail` names the column, the first document by id and record, and what to do."""
     columns = {"a": pa.array([9.0, None, None]), "b": pa.array([0, 0, 0])}
-    with pytest.raises(FilterError, match=r"two\.a is missing for 2 documents, the first at row 1"):
-        judge(Two(on_missing="fail"), columns)
+    texts = TextBatch.of(["x"] * 4, ids=["one", "two", "three", "four"]).take(np.array([1, 2, 3]))
+    with pytest.raises(FilterError) as caught:
+        judge(Two(on_missing="fail"), columns, texts)
+    assert str(caught.value) == (
+        "document 'three' (record 2): two.a is missing, as it is for 1 more of the 3 documents "
+        "read with it. Set two.on_missing to keep or drop, or mend the input."
+    )
+
+
+def test_a_document_that_an_earlier_rule_drops_misses_nothing() -> None:
+    """`fail` is about documents that the rule judges: those that no earlier rule dropped."""
+    first = {"a": pa.array([0.0, 9.0]), "b": pa.array([None, 0], pa.int64())}
+    filter_ = Two(b_missing="fail")
+    assert judge(filter_, first, batch(2)).to_pylist() == ["two.a_low", None]
+    second = {"a": pa.array([0.0, 9.0]), "b": pa.array([None, None], pa.int64())}
+    with pytest.raises(FilterError, match=r"^document '1' \(record 1\): two\.b is missing\. Set"):
+        judge(filter_, second, batch(2))
 
 
 def test_a_rule_that_is_off_does_not_look_at_missing_values() -> None:
     """None switches a rule off whole, its treatment of nulls included."""
     columns = {"a": pa.array([None], pa.float64()), "b": pa.array([0])}
-    assert judge(Two(low=None, on_missing="fail"), columns).to_pylist() == [None]
+    assert judge(Two(low=None, on_missing="fail"), columns, batch(1)).to_pylist() == [None]
 
 
 def test_zero_is_a_threshold() -> None:
     """0.0 drops what is beyond it; it does not mean off."""
     columns = {"a": pa.array([2.0, 2.0]), "b": pa.array([0, 1])}
-    assert judge(Two(high=0.0), columns).to_pylist() == [None, "two.b"]
+    assert judge(Two(high=0.0), columns, batch(2)).to_pylist() == [None, "two.b"]
 
 
 def test_a_rule_without_its_column_is_refused() -> None:
     """Columns made with other settings are named as such, not ignored."""
     with pytest.raises(FilterError, match="needs column 'b', but there are only a"):
-        judge(Two(), {"a": pa.array([2.0])})
+        judge(Two(), {"a": pa.array([2.0])}, batch(1))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ pieces = st.sampled_from(["the ", "of\n", "word ", "…", "# ", "12 ", "\n", "\n
 def reason(text: str, **settings: object) -> str | None:
     """Reason of one text under the default preset and some settings."""
     filter_ = Gopher(**settings)  # type: ignore[arg-type]
-    found: str | None = judge(filter_, filter_.columns(TextBatch.of([text])))[0].as_py()
+    texts = TextBatch.of([text])
+    found: str | None = judge(filter_, filter_.columns(texts), texts)[0].as_py()
     return found
 
 

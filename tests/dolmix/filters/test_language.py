@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,23 +34,40 @@ def test_labels_and_scores_are_the_models(lid_model: Path) -> None:
 def test_only_sure_documents_of_the_kept_languages_pass(lid_model: Path) -> None:
     """Another language and an unsure label have reasons of their own."""
     filter_ = Language(keep=("en",), model=lid_model)
-    columns = filter_.columns(TextBatch.of([ENGLISH, FRENCH, ""]))
-    assert judge(filter_, columns).to_pylist() == [None, "language.label", "language.score"]
+    texts = TextBatch.of([ENGLISH, FRENCH, ""])
+    columns = filter_.columns(texts)
+    assert judge(filter_, columns, texts).to_pylist() == [None, "language.label", "language.score"]
     both = Language(keep=("en", "fr"), model=lid_model, min_score=None)
-    assert judge(both, columns).to_pylist() == [None, None, None]
+    assert judge(both, columns, texts).to_pylist() == [None, None, None]
     anything = Language(model=lid_model)
-    assert judge(anything, columns).to_pylist() == [None, None, "language.score"]
+    assert judge(anything, columns, texts).to_pylist() == [None, None, "language.score"]
 
 
 def test_a_score_equal_to_the_limit_is_dropped(lid_model: Path) -> None:
     """The score must exceed min_score, as in datatrove and DCLM."""
-    columns = Language(keep=("en",), model=lid_model).columns(TextBatch.of([ENGLISH]))
+    texts = TextBatch.of([ENGLISH])
+    columns = Language(keep=("en",), model=lid_model).columns(texts)
     score = columns["score"][0].as_py()
     at = Language(keep=("en",), model=lid_model, min_score=min(score, 1.0))
     if score <= 1.0:
-        assert judge(at, columns).to_pylist() == ["language.score"]
+        assert judge(at, columns, texts).to_pylist() == ["language.score"]
     below = Language(keep=("en",), model=lid_model, min_score=0.99 * min(score, 1.0))
-    assert judge(below, columns).to_pylist() == [None]
+    assert judge(below, columns, texts).to_pylist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("keep", "reason"),
+    [(("en",), "language.label_missing"), (None, "language.score_missing")],
+)
+def test_a_document_without_a_label_is_dropped_by_the_first_rule_that_is_on(
+    keep: tuple[str, ...] | None, reason: str
+) -> None:
+    """No label is the label's rule to judge, or the score's where any language is kept."""
+    columns = {"label": pa.nulls(1, pa.string()), "score": pa.nulls(1, pa.float64())}
+    texts, model = TextBatch.of([""]), Path("no-model.ftz")
+    assert judge(Language(keep=keep, model=model), columns, texts).to_pylist() == [reason]
+    kept = Language(keep=keep, model=model, on_missing="keep")
+    assert judge(kept, columns, texts).to_pylist() == [None]
 
 
 @given(st.lists(st.sampled_from(["Das ", "ist\n", "GUT", "ok\n\n", " ", "été"])).map("".join))

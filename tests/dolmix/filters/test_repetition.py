@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import naive
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dolmix.config import parse
 from dolmix.document import TextBatch
+from dolmix.errors import ConfigError
 from dolmix.filters import Repetition, judge
 from dolmix.filters.repetition import LINES, NGRAMS, PIECE_CHARS
 from dolmix.tokenizer import TokenizerConfig
@@ -21,7 +24,8 @@ DISTINCT = " ".join(f"word{n}" for n in range(60))
 
 def reasons(filter_: Repetition, *texts: str) -> list[str | None]:
     """Reasons of some texts."""
-    found: list[str | None] = judge(filter_, filter_.columns(TextBatch.of(list(texts)))).to_pylist()
+    batch = TextBatch.of(list(texts))
+    found: list[str | None] = judge(filter_, filter_.columns(batch), batch).to_pylist()
     return found
 
 
@@ -87,7 +91,7 @@ def test_columns_equal_the_plain_definition(texts: list[str], runs: bool) -> Non
 
 def test_olmoe_drops_at_32_repeats_and_not_before() -> None:
     """31 full repeats and a partial one are kept, 32 are dropped, whatever the span."""
-    filter_ = Repetition(preset="olmoe-0924")
+    filter_ = Repetition(preset="olmoe-0924", unit="words")
     span = "one two three four five "
     assert list(filter_.column_types()) == ["times"]
     assert reasons(filter_, span * 31 + "one two three four", span * 32, "ha " * 32, DISTINCT) == [
@@ -99,13 +103,16 @@ def test_olmoe_drops_at_32_repeats_and_not_before() -> None:
 
 
 def test_times_can_be_counted_in_tokens(tiny_tokenizer: Path) -> None:
-    """With a tokenizer, repeats inside one long word count; in words there are none."""
+    """Tokens count repeats inside one long word; the quick approximation in words does not."""
     config = TokenizerConfig(path=tiny_tokenizer)
-    in_words = Repetition(preset="olmoe-0924")
+    in_words = Repetition(preset="olmoe-0924", unit="words")
     in_tokens = Repetition(preset="olmoe-0924", tokenizer=config)
-    text = "xyzq" * 200
-    assert reasons(in_words, text, "", "plain text") == [None, None, None]
-    assert reasons(in_tokens, text, "", "plain text") == ["repetition.times", None, None]
+    texts = ["xyzq" * 200, "ha" * 20_000, "", "plain text"]
+    assert reasons(in_words, *texts) == [None] * 4
+    assert reasons(in_tokens, *texts) == ["repetition.times", "repetition.times", None, None]
+    assert in_tokens.unit == "tokens"
+    assert "approximation: unit words" in in_words.definition
+    assert in_tokens.definition == "OLMo find_periodic_sequences"
     assert in_words.splitter == "whitespace"
     assert in_tokens.splitter == "tokenizer"
     assert list(in_tokens.digests()) == ["tokenizer"]
@@ -123,6 +130,28 @@ def test_tokens_are_counted_in_pieces_without_their_ends(tiny_tokenizer: Path) -
     assert filter_.columns(TextBatch.of([]))["times"].to_pylist() == []
 
 
+@pytest.mark.parametrize("settings", [{"preset": "olmoe-0924"}, {"drop_at_times": 40}])
+def test_counting_tokens_needs_a_tokenizer(settings: dict[str, Any]) -> None:
+    """Words are never counted in place of tokens unasked, and the message shows both ways out."""
+    with pytest.raises(ConfigError) as caught:
+        parse(Repetition, {"type": "repetition", **settings}, origin="p.yaml")
+    (problem,) = caught.value.problems
+    assert "give tokenizer: {path: ...} as in the pipeline, or set unit: words" in problem.message
+
+
+def test_words_and_a_tokenizer_contradict_each_other(tiny_tokenizer: Path) -> None:
+    """Which of the two is meant cannot be told."""
+    config = TokenizerConfig(path=tiny_tokenizer)
+    with pytest.raises(ValidationError, match="unit is words, but a tokenizer is given"):
+        Repetition(preset="olmoe-0924", unit="words", tokenizer=config)
+
+
+def test_a_filter_without_times_needs_no_tokenizer() -> None:
+    """The unit is that of `times` alone."""
+    assert list(Repetition().column_types()) == [*LINES, *NGRAMS]
+    assert Repetition(unit="words").column_types() == Repetition().column_types()
+
+
 @pytest.mark.corpus
 def test_the_corpus_documents_with_32_repeats_are_found(shared: Path) -> None:
     """The ten documents of the reference corpus that hold 32 repeats in a row, and no other."""
@@ -136,7 +165,7 @@ def test_the_corpus_documents_with_32_repeats_are_found(shared: Path) -> None:
         records = [json.loads(line) for line in lines if line]
         ids += [record["id"] for record in records]
         texts += [record["text"] for record in records]
-    dropped = reasons(Repetition(preset="olmoe-0924"), *texts)
+    dropped = reasons(Repetition(preset="olmoe-0924", unit="words"), *texts)
     assert [i for i, reason in zip(ids, dropped, strict=True) if reason is not None] == [
         "nlohmann/json/nlohmann/detail/output/serializer.hpp",
         "tokio-rs/tokio/src/macros/select.rs",
@@ -158,8 +187,8 @@ def test_presets_show_the_thresholds_they_stand_for() -> None:
     assert filter_.max_dup_5gram_char_frac is None
     assert filter_.max_dup_10gram_char_frac == 0.10
     assert filter_.drop_at_times is None
-    assert Repetition(preset="olmoe-0924").drop_at_times == 32
-    assert Repetition(preset="olmoe-0924").max_dup_line_frac is None
+    olmoe = Repetition(preset="olmoe-0924", unit="words")
+    assert (olmoe.drop_at_times, olmoe.max_dup_line_frac) == (32, None)
 
 
 def test_a_filter_without_any_rule_is_refused() -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import naive_order as naive
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dolmix.errors import MixError
 from dolmix.mix import Mix
-from dolmix.mix.quotas import hamilton, plan_stages
+from dolmix.mix.caps import plan_stages
+from dolmix.mix.quotas import hamilton, share_out
 
 SUPPLY = {"code": 13, "papers": 70_000, "web": 1000}
 WEIGHTS = {"code": 0.22, "papers": 0.08, "web": 0.7}
@@ -32,7 +33,7 @@ def mix_of(stages: list[dict[str, Any]], *, batch_size: Any = 1, max_epochs: flo
 
 
 def test_quotas_are_the_published_ones() -> None:
-    """The quotas of the specification's section 8."""
+    """The quotas of docs/order.md, section 8."""
     stages = plan_stages(
         mix_of(
             [
@@ -118,6 +119,87 @@ def test_a_source_beyond_its_cap_is_named_with_numbers_and_the_way_out() -> None
     assert "Raise sources.code.max_epochs or lower its weight." in said
     assert "source 'web'" not in said
     assert "Largest budget as it is: 1,200 tokens (main 1,200)." in said
+
+
+def largest_by_trying(mix: Mix, supply: dict[str, int]) -> int:
+    """Tokens of the largest mix within the caps: every scale at which a stage gains an instance."""
+    length, best = mix.sequence_length, 0
+    caps = {s: int(Fraction(str(mix.sources[s].max_epochs)) * n) for s, n in supply.items()}
+    declared = [stage.tokens for stage in mix.stages]
+    scales = {Fraction(n * length, t) for t in declared for n in range(1, t // length + 1)}
+    for scale in scales | {Fraction(1)}:
+        try:
+            stages = share_out(mix, supply, [int(t * scale) for t in declared])
+        except MixError:
+            continue
+        if all(sum(stage.quotas[s] for stage in stages) <= cap for s, cap in caps.items()):
+            best = max(best, length * sum(stage.instances for stage in stages))
+    return best
+
+
+weights = st.one_of(
+    st.sampled_from([1.0, 0.5, 0.01]), st.integers(10, 300).map(lambda t: {"tokens": t})
+)
+schedules = st.one_of(
+    st.integers(1, 7),
+    st.tuples(st.integers(1, 5), st.integers(2, 40), st.integers(1, 32)).map(
+        lambda t: [
+            {"from_step": 1, "instances": t[0]},
+            {"from_step": t[1], "instances": t[2]},
+        ]
+    ),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(100, 900), st.tuples(weights, weights, weights)),
+        min_size=1,
+        max_size=2,
+    ),
+    schedules,
+    st.tuples(*[st.integers(3, 40)] * 3),
+)
+@example([(800, (1.0, 1.0, 0.01))], [{"from_step": 1, "instances": 4}], (20, 60, 1))
+@settings(deadline=None, max_examples=150)
+def test_the_advised_budget_is_the_largest(
+    declared: list[tuple[int, tuple[Any, ...]]], batch: Any, have: tuple[int, ...]
+) -> None:
+    """No larger budget of the same proportions keeps every cap, also where the batch grows."""
+    supply = dict(zip(SUPPLY, have, strict=True))
+    stages = [
+        {"name": f"s{n}", "tokens": t, "weights": dict(zip(SUPPLY, shares, strict=True))}
+        for n, (t, shares) in enumerate(declared)
+    ]
+    mix = mix_of(stages, batch_size=batch, max_epochs=1)
+    try:
+        plan_stages(mix, supply)
+    except MixError as error:
+        assume("max_epochs" in str(error))
+        advised = re.search(r"Largest budget as it is: ([\d,]+)", str(error))
+        told = int(advised[1].replace(",", "")) if advised else 0
+        assert told == largest_by_trying(mix, supply)
+
+
+def test_a_source_that_weights_do_not_move_has_no_budget() -> None:
+    """A share in tokens above its cap stays above it at any size; the advice says so at once."""
+    stages = [{"name": "main", "tokens": 10**9, "weights": {"code": {"tokens": 900}, "web": 1}}]
+    with pytest.raises(MixError, match="no budget was found within the caps"):
+        plan_stages(mix_of(stages, max_epochs=1), SUPPLY | {"web": 10**9})
+
+
+def test_a_budget_beyond_the_search_fits_though_it_may_not_be_the_largest() -> None:
+    """A source of a tiny weight leaves more sizes than are tried; the one told resolves."""
+    weights = {"code": 0.000001, "papers": 0.5, "web": 0.5}
+    stages = [{"name": "main", "tokens": 10**10, "weights": weights}]
+    supply = {"code": 13, "papers": 10**9, "web": 10**9}
+    with pytest.raises(MixError) as caught:
+        plan_stages(mix_of(stages, max_epochs=1), supply)
+    told = re.search(r"A budget that fits: ([\d,]+) tokens \(main ([\d,]+)\)", str(caught.value))
+    assert told is not None
+    stages[0]["tokens"] = int(told[2].replace(",", ""))
+    (stage,) = plan_stages(mix_of(stages, max_epochs=1), supply)
+    assert 11 <= stage.quotas["code"] <= 13
 
 
 shares = st.one_of(

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mix_stores
 import pytest
 
 from dolmix.errors import LockError, MixError, StoreError
+from dolmix.files.commit import fingerprint
 from dolmix.mix import (
     Lock,
     check_file,
@@ -165,6 +168,62 @@ def test_a_lock_that_contradicts_itself_is_refused(mix_file: Path, change: str) 
     lock.model_copy(update={"order": spec, "order_hash": spec.hash}).write(target)
     with pytest.raises(LockError, match="quotas"):
         read_lock(target)
+
+
+def _late(lock: dict[str, Any]) -> None:
+    lock["order"]["batch_size"] = [{"from_step": 3, "instances": 4}]
+
+
+def _twice_the_same_step(lock: dict[str, Any]) -> None:
+    lock["order"]["batch_size"] *= 2
+
+
+def _no_supply(lock: dict[str, Any]) -> None:
+    lock["order"]["sources"]["web"]["num_instances"] = 0
+
+
+def _same_stage_twice(lock: dict[str, Any]) -> None:
+    lock["order"]["stages"] *= 2
+
+
+def _part_of_a_step(lock: dict[str, Any]) -> None:
+    stage = lock["order"]["stages"][0]
+    stage["instances"] += 1
+    stage["quotas"]["web"] += 1
+
+
+def _unknown_stage(lock: dict[str, Any]) -> None:
+    del lock["stages"]["anneal"]
+
+
+def _no_epochs(lock: dict[str, Any]) -> None:
+    del lock["sources"]["web"]["epochs"]["anneal"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_late, "batch_size begins at step 3, not 1"),
+        (_twice_the_same_step, "batch_size goes from step 1 to step 1"),
+        (_no_supply, "'web' has 0 instances, and stage 'main' takes"),
+        (_same_stage_twice, "2 stages are named 'main'"),
+        (_part_of_a_step, "stage 'main' ends after 101 instances, within step 26"),
+        (_unknown_stage, "stages and order.stages differ"),
+        (_no_epochs, "sources.web.epochs and order.stages differ"),
+    ],
+)
+def test_a_lock_that_no_resolve_writes_is_refused(
+    mix_file: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    """A lock whose hash agrees, but whose numbers make no order, is refused with the numbers."""
+    _, target = locked(mix_file)
+    value = json.loads(target.read_bytes())
+    change(value)
+    value["order_hash"] = fingerprint(value["order"])
+    target.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(LockError, match=said) as caught:
+        read_lock(target)
+    assert "dolmix mix resolve" in str(caught.value)
 
 
 @pytest.mark.parametrize(

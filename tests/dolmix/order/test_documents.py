@@ -8,6 +8,7 @@ import pytest
 from dolmix.errors import OrderError, StoreError
 from dolmix.mix import resolve_file
 from dolmix.order import Batches, find_document, open_order, step_documents
+from dolmix.shards import ConcatInstances
 
 
 def test_pieces_are_the_documents_tokens(lock_file: Path) -> None:
@@ -52,6 +53,31 @@ def test_find_and_show_are_inverse(lock_file: Path) -> None:
                 found.add((source, document.id, s.step, s.place, s.epoch, s.instance, *span))
     assert found == shown
     assert "trained" in statuses
+
+
+def test_runs_of_a_document_are_those_that_its_instances_list(
+    lock_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the instances know how documents fill a row: `find` follows them, as `show` does."""
+    listed = ConcatInstances.documents
+    monkeypatch.setattr(ConcatInstances, "documents", lambda self, i: listed(self, i)[::-1])
+    shown = {
+        (step, row.place, piece.start, piece.stop, piece.document_start)
+        for step in range(1, open_order(lock_file).num_steps + 1)
+        for row in step_documents(lock_file, step)
+        for piece in row.documents
+        if (row.source, piece.id) == ("web", "web-3")
+    }
+    (document,) = find_document(lock_file, "web-3")
+    found = {(s.step, s.place, s.start, s.stop, s.document_start) for s in document.sightings}
+    assert found == shown
+    assert found
+
+
+def test_an_id_that_is_no_text_is_in_no_store(lock_file: Path) -> None:
+    """Bytes that are not UTF-8 on the command line are a finding, shown escaped."""
+    with pytest.raises(StoreError, match=r"no document has id '\\udcff'"):
+        find_document(lock_file, "\udcff")
 
 
 def test_documents_that_never_trained_say_why(

@@ -1,6 +1,7 @@
 """The order: published vectors, agreement with the naive twin, and what never changes it."""
 
 import tracemalloc
+from collections import Counter
 from hashlib import blake2b
 
 import mix_stores
@@ -20,7 +21,7 @@ ANNEAL = {"code": 66, "papers": 24, "web": 211}
 
 
 def published() -> Order:
-    """Return the order of the specification's section 8."""
+    """Return the order of docs/order.md, section 8, in steps of one instance."""
     stages = [("main", "fresh", MAIN), ("anneal", "reuse", ANNEAL)]
     return Order(mix_stores.order_spec(SUPPLY, stages))
 
@@ -61,12 +62,12 @@ def naive_stages(spec: OrderSpec) -> list[naive.NaiveStage]:
 
 
 def test_cumulative_counts_are_the_published_ones() -> None:
-    """Main c(1280) of the specification."""
+    """Main c(1280) of docs/order.md, section 3."""
     assert published()._stages[0].counts(1280) == [282, 103, 895]
 
 
 def test_single_places_are_the_published_ones() -> None:
-    """The specification's triples at the start, at the seam between the stages, and after it."""
+    """The published triples at the start, at the seam between the stages, and after it."""
     order = published()
     first = [(2, 0, 729), (0, 4, 10), (2, 0, 471), (2, 0, 875), (0, 1, 1), (2, 0, 649)]
     assert triples(order, 0, 6) == first
@@ -99,13 +100,21 @@ def test_every_place_matches_the_naive_twin(spec: OrderSpec) -> None:
 @given(specs())
 @settings(deadline=None, max_examples=40)
 def test_stages_draw_their_quotas_and_blocks_their_counts(spec: OrderSpec) -> None:
-    """Every stage holds exactly its quotas, and within fresh stages no (epoch, instance) twice."""
+    """Stages hold exactly their quotas, blocks their counts, fresh stages no draw twice."""
     order, start, fresh = Order(spec), 0, set[tuple[int, int, int]]()
     for stage in spec.stages:
         drawn = triples(order, start, start + stage.instances)
         counted = {s: sum(row[0] == n for row in drawn) for n, s in enumerate(order.sources)}
         assert counted == stage.quotas
         assert len(set(drawn)) == len(drawn)
+        quotas = [stage.quotas[s] for s in order.sources]
+        for edge in range(0, stage.instances, spec.block):
+            stop = min(edge + spec.block, stage.instances)
+            before, after = (naive.counts(k, stage.instances, quotas) for k in (edge, stop))
+            held = Counter(row[0] for row in drawn[edge:stop])
+            assert [held[n] for n in range(len(quotas))] == [
+                b - a for a, b in zip(before, after, strict=True)
+            ]
         if stage.order == "fresh":
             assert fresh.isdisjoint(drawn)
             fresh.update(drawn)

@@ -29,6 +29,22 @@ def test_the_summary_is_json_on_stdout_or_text_on_stderr(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "there already" in printed.err
+    assert "remove the folder" not in printed.err
+
+
+def test_a_harvest_that_is_there_says_what_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The packages and the Python of then, and how to harvest what is installed now."""
+    options = [tmp_path / "out", "--max-mb", "0.05", "--vocab-size", "300"]
+    assert run(monkeypatch, *options) == 0
+    assert run(monkeypatch, *options) == 0
+    index = json.loads((tmp_path / "out" / "sample.json").read_bytes())
+    made_from = index["summary"]["made_from"]
+    assert (
+        f"there already, made from {len(made_from['packages'])} packages of Python "
+        f"{made_from['python']}; remove the folder to harvest anew"
+    ) in capsys.readouterr().err
 
 
 def test_a_file_in_place_of_the_folder_is_a_usage_error(

@@ -19,6 +19,7 @@ from dolmix.sample import BROKEN, shipped_documents, write_sample
 
 ROOT = Path(__file__).resolve().parents[3]
 MODEL = Path(os.environ.get("DOLMIX_LID_MODEL", ROOT / "models" / "lid.176.ftz"))
+HAS_MODEL = MODEL.exists()
 KEEP = "keep"
 
 
@@ -27,7 +28,7 @@ def sample_pipeline(sample: Path, output: Path) -> Pipeline:
     text = (ROOT / "configs" / "pipelines" / "quickstart.yaml").read_text(encoding="utf-8")
     text = text.replace("runs/sample", str(sample)).replace("models/lid.176.ftz", str(MODEL))
     raw: dict[str, Any] = yaml.safe_load(text)
-    if not MODEL.exists():
+    if not HAS_MODEL:
         for source in raw["sources"].values():
             source["filters"] = [f for f in source["filters"] if f["type"] != "language"]
         raw["keep_columns"] = [c for c in raw["keep_columns"] if not c.startswith("language.")]
@@ -62,7 +63,7 @@ def verdicts(plan: Plan) -> dict[str, str]:
 def expected() -> dict[str, str]:
     """Document id → what it says of itself; documents that need the model only where it is."""
     stated = {d.id: str(d.metadata["expect"]) for d in shipped_documents()}
-    return {i: e for i, e in stated.items() if MODEL.exists() or not e.startswith("language.")}
+    return {i: e for i, e in stated.items() if HAS_MODEL or not e.startswith("language.")}
 
 
 def reason_codes(pipeline: Pipeline) -> Iterator[str]:

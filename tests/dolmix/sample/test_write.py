@@ -13,6 +13,7 @@ import zstandard
 from dolmix.errors import UsageError
 from dolmix.sample import BROKEN, shipped_documents, write_sample
 from dolmix.sample.document import ADDED
+from dolmix.sample.harvest import Harvest, python_version
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "sample_shipped.json"
 VOCAB = 512
@@ -104,6 +105,35 @@ def test_a_finished_sample_is_left_alone(tmp_path: Path) -> None:
     assert (first.reused, second.reused) == (False, True)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert second.sources == first.sources
+
+
+def test_a_sample_is_reused_whatever_is_installed_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other packages or another Python leave an intact sample alone, which says whose it is.
+
+    Stores made from it would refuse its new content.
+    """
+    first = write_sample(tmp_path, max_mb=0.05, vocab_size=VOCAB)
+    before = contents(tmp_path)
+    packages, python = Harvest().packages, python_version()
+    monkeypatch.setattr(Harvest, "packages", packages[1:])
+    monkeypatch.setattr("dolmix.sample.write.python_version", lambda: "3.99.0")
+    again = write_sample(tmp_path, max_mb=0.05, vocab_size=VOCAB)
+    assert (first.reused, again.reused) == (False, True)
+    assert contents(tmp_path) == before
+    assert again.made_from == first.made_from
+    assert again.made_from["python"] == python
+    assert again.made_from["packages"] == [f"{p.name}=={p.version}" for p in packages]
+
+
+def test_other_options_make_another_sample(tmp_path: Path) -> None:
+    """The size of the harvest, the vocabulary and the choice of the shipped documents decide."""
+    write_sample(tmp_path, max_mb=0.05, vocab_size=VOCAB)
+    assert not write_sample(tmp_path, max_mb=0.06, vocab_size=VOCAB).reused
+    assert not write_sample(tmp_path, max_mb=0.06, vocab_size=VOCAB + 1).reused
+    assert not write_sample(tmp_path, shipped_only=True, vocab_size=VOCAB + 1).reused
+    assert write_sample(tmp_path, shipped_only=True, vocab_size=VOCAB + 1, max_mb=3).reused
 
 
 @pytest.mark.parametrize("harm", ["delete", "damage", "index"])

@@ -47,7 +47,7 @@ def test_instances_and_documents_are_inverse(
 
 
 def test_an_empty_store_has_no_instances(tmp_path: Path) -> None:
-    """A source without documents can stand in a mix file; it supplies nothing."""
+    """No tokens give no instances; `mix resolve` refuses a source of such a store."""
     with store_builder.open_writer(tmp_path) as writer:
         writer.commit()
     instances = ConcatInstances(open_store(tmp_path / "web@1"), 4)

@@ -4,11 +4,13 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import store_builder
 from hypothesis import given, settings
@@ -61,6 +63,79 @@ def test_provenance_comes_in_the_order_asked(tmp_path: Path) -> None:
     assert rows[2].columns == {
         "language.score": documents.rows.column("language.score")[1499].as_py()
     }
+
+
+@pytest.mark.parametrize("row_group_size", [1, 100, 1000, 1024])
+def test_any_row_groups_up_to_the_limit_are_read(tmp_path: Path, row_group_size: int) -> None:
+    """A writer may cut its docs files anywhere: the same rows come back, by number and by id."""
+    size = 1300 if row_group_size > 1 else 40
+    store_builder.write(tmp_path, store_builder.documents([2] * size), shard_tokens=2 * size - 60)
+    wanted = [n for n in (size - 1, 1249, 0, 99, 100, 10, size // 2, 1000, 1024, 0) if n < size]
+    with open_store(tmp_path / "web@1") as store:
+        expected = store.provenance(wanted)
+    for file in (tmp_path / "web@1/shards").glob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, row_group_size=row_group_size)
+    with open_store(tmp_path / "web@1") as store:
+        assert store.provenance(wanted) == expected
+        assert [store.find_id(f"doc-{n}") for n in wanted] == [[n] for n in wanted]
+
+
+def _cut_rows(table: pa.Table) -> pa.Table:
+    return table.slice(0, 3)
+
+
+def _drop_url(table: pa.Table) -> pa.Table:
+    return table.drop_columns(["url"])
+
+
+def _empty_path(table: pa.Table) -> pa.Table:
+    return table.set_column(2, "path", pa.nulls(table.num_rows, pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_cut_rows, "3 rows for 6 documents"),
+        (_drop_url, "no column 'url'"),
+        (_empty_path, "6 documents have no path"),
+    ],
+)
+def test_a_damaged_docs_file_is_a_store_error(
+    tmp_path: Path, damage: Callable[[pa.Table], pa.Table], said: str
+) -> None:
+    """Too few rows, a missing column, missing values: the error names the file and what it has."""
+    store_builder.write(tmp_path, store_builder.documents([2] * 6))
+    file = tmp_path / "web@1/shards/00000.docs.parquet"
+    pq.write_table(damage(pq.read_table(file)), file)
+    with open_store(tmp_path / "web@1") as store:
+        for number in (0, 5):
+            with pytest.raises(StoreError, match=said) as caught:
+                store.provenance([number])
+            assert str(file) in str(caught.value)
+
+
+def test_an_id_index_that_points_outside_is_a_store_error(tmp_path: Path) -> None:
+    """A record of a shard or a document that does not exist names the index."""
+    store_builder.write(tmp_path, store_builder.documents([2] * 6))
+    file = tmp_path / "web@1/id.idx"
+    records = np.fromfile(file, ids.RECORD)
+    for field in ("shard", "document"):
+        changed = records.copy()
+        changed[field] = 70
+        file.write_bytes(changed.tobytes())
+        with (
+            open_store(tmp_path / "web@1") as store,
+            pytest.raises(StoreError, match=r"id\.idx.*70"),
+        ):
+            store.find_id("doc-3")
+
+
+@pytest.mark.parametrize("name", ["\udcff", "doc-\ud800"])
+def test_an_id_that_is_no_text_is_in_no_store(tmp_path: Path, name: str) -> None:
+    """Bytes of a command line that are not UTF-8 arrive as lone surrogates, and match nothing."""
+    store_builder.write(tmp_path, store_builder.documents([2] * 6))
+    with open_store(tmp_path / "web@1") as store:
+        assert store.find_id(name) == []
 
 
 def test_an_id_finds_its_documents(tmp_path: Path) -> None:

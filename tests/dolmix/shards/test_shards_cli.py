@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import store_builder
 from tokenizers import Tokenizer as Backend
@@ -121,6 +122,16 @@ def test_stats_count_every_token(root: Path, tokenizer_file: Path) -> None:
     text = run("stats", root, "--tokenizer", tokenizer_file).stdout
     assert "'<|endoftext|>'" in text
     assert "p50" in text
+
+
+def test_stats_refuse_an_id_above_the_largest(root: Path) -> None:
+    """A token that the tokenizer cannot have is named with its place and what to do."""
+    file = root / "shards/00000.tok"
+    tokens = np.fromfile(file, "<u2")
+    tokens[5] = 60_000
+    file.write_bytes(tokens.tobytes())
+    with pytest.raises(StoreError, match=r"token 5 is id 60,000.*verify .*web@1 --full"):
+        run("stats", root)
 
 
 def test_stats_of_an_empty_store(tmp_path: Path) -> None:

@@ -154,6 +154,61 @@ def test_a_wrong_writer_is_found_out(root: Path) -> None:
     assert named(root, full=True) == {"id.idx"}
 
 
+@pytest.mark.parametrize("rows", [1, 2, 1024])
+def test_row_groups_up_to_the_limit_are_sound(root: Path, rows: int) -> None:
+    """Only more than 1,024 rows in a group are a finding; smaller groups are as good."""
+    for file in (root / "shards").glob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, row_group_size=rows)
+    repin(root)
+    assert verify(root, full=True) == []
+
+
+def test_row_groups_above_the_limit_are_found(tmp_path: Path) -> None:
+    """A docs file of one group of 1,025 rows is named, with both numbers."""
+    store_builder.write(tmp_path, store_builder.documents([2] * 1025))
+    file = tmp_path / "web@1/shards/00000.docs.parquet"
+    pq.write_table(pq.read_table(file), file, row_group_size=2000)
+    (finding,) = verify(tmp_path / "web@1")
+    assert finding.file == "shards/00000.docs.parquet"
+    assert finding.message == "has a row group of 1,025 rows, at most 1,024 are allowed"
+
+
+def test_missing_columns_are_found(root: Path) -> None:
+    """Each missing column of a docs file is told, by the fast check too."""
+    file = root / "shards/00001.docs.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["id", "url"]), file)
+    repin(root)
+    for full in (False, True):
+        assert [str(f) for f in verify(root, full=full)] == [
+            f"shards/00001.docs.parquet: has no column {name!r}" for name in ("id", "url")
+        ]
+
+
+@pytest.mark.parametrize("column", ["id", "path", "record"])
+def test_missing_values_are_found(root: Path, column: str) -> None:
+    """Documents without id, path or record are a finding of the full check, never an exception."""
+    file = root / "shards/00001.docs.parquet"
+    table = pq.read_table(file)
+    at = table.column_names.index(column)
+    empty = pa.nulls(table.num_rows, table.schema.field(at).type)
+    pq.write_table(table.set_column(at, column, empty), file)
+    repin(root)
+    findings = verify(root, full=True)
+    assert f"shards/00001.docs.parquet: 2 documents have no {column}" in map(str, findings)
+    assert {f.file for f in findings} <= {"shards/00001.docs.parquet", "id.idx"}
+
+
+def test_ids_that_are_no_text_are_found(root: Path) -> None:
+    """A docs file whose ids are numbers is a finding, never an exception."""
+    file = root / "shards/00001.docs.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(0, "id", pa.array(range(table.num_rows))), file)
+    repin(root)
+    assert "shards/00001.docs.parquet: column 'id' holds int64, not text" in map(
+        str, verify(root, full=True)
+    )
+
+
 def test_content_hash_covers_tokens_and_ends_alone(root: Path) -> None:
     """Other provenance under the same tokens keeps the content hash."""
     before = json.loads((root / "manifest.json").read_bytes())["content_hash"]

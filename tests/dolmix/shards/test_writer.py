@@ -341,12 +341,14 @@ def test_counts_that_disagree_are_refused(tmp_path: Path) -> None:
 def test_too_many_unknown_tokens_are_refused_at_commit(
     tmp_path: Path, limit: float, refused: bool
 ) -> None:
-    """3 unknown of 10 tokens pass at a limit of 0.3 and not below; the manifest counts them."""
+    """3 unknown of 10 tokens pass at a limit of 0.3, not below; the error names the setting."""
     documents = store_builder.documents([10])
     documents.tokens[:9] = [5, 5, 5, 1, 2, 3, 4, 6, 7]
     settings_ = {"tokenizer": store_builder.pin(unk_id=5), "max_unk_frac": limit}
     if refused:
-        with pytest.raises(StoreError, match=r"3 of 10 tokens are unknown.*0\.3000 > 0\.29"):
+        with pytest.raises(
+            StoreError, match=r"3 of 10 .*0\.3000 > 0\.29.*`max_unk_frac` of the pi"
+        ):
             store_builder.write(tmp_path, documents, **settings_)
     else:
         assert store_builder.write(tmp_path, documents, **settings_).totals.unk_tokens == 3
