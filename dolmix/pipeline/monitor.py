@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeAlias
 
 import orjson
@@ -45,6 +46,7 @@ class Monitor:
         self.book = RecordBook(plan.pipeline.output)
         self.progress = progress_folder(plan.pipeline.output, pass_name)
         self.lost = ""
+        self._interrupted = False
         self._suspects: dict[int, float] = {}
         self._children: dict[int, Any] = {}
         self._stop = threading.Event()
@@ -64,7 +66,8 @@ class Monitor:
         thread = threading.Thread(target=self._watch, daemon=True)
         thread.start()
         try:
-            yield
+            with self._noting_interrupts():
+                yield
         except KeyboardInterrupt:
             if self.lost:
                 raise WorkerLost(self.lost) from None
@@ -74,6 +77,25 @@ class Monitor:
             self._stop.set()
             thread.join()
             self._write(self._line([], final=True), final=True)
+
+    @contextmanager
+    def _noting_interrupts(self) -> Iterator[None]:
+        """Remember that a person interrupted: workers that end from then on are not lost."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.getsignal(signal.SIGINT)
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _watch(self) -> None:
         said = time.monotonic()
@@ -114,26 +136,26 @@ class Monitor:
         return "  ".join([*parts, f"{elapsed:,.1f} s"])
 
     def _look_for_lost_workers(self, running: Sequence[Facts]) -> None:
-        """Find a worker that ended by itself, and stop the run if the pass goes on without it.
+        """Find a worker that was killed, and stop the run if the pass goes on without it.
 
-        The pool ends its workers with exit code 0 or SIGTERM. Any other end is believed after a
-        moment only: while the pool and this thread both ask for an exit code, one may get a wrong
-        answer, but then the pass is over.
+        Either its task's progress file stays behind, or it ended otherwise than the pool ends its
+        own (exit code 0 or SIGTERM). Both are believed after a moment only: an exit code that the
+        pool and this thread ask for at once may come out wrong, but then the pass is over.
         """
         from multiprocess import active_children
 
         self._children |= {child.pid: child for child in active_children()}
-        for pid, child in self._children.items():
-            if child.exitcode in {None, 0, -signal.SIGTERM}:
-                continue
+        endings = {pid: child.exitcode for pid, child in self._children.items()}
+        tasks = {int(facts["pid"]): str(facts["task"]) for facts in running}
+        gone = {pid for pid, code in endings.items() if code not in {None, 0, -signal.SIGTERM}}
+        gone |= {pid for pid in tasks if not _alive(pid)}
+        for pid in gone:
             since = self._suspects.setdefault(pid, time.monotonic())
-            if time.monotonic() - since < GRACE_S:
+            if self._interrupted or time.monotonic() - since < GRACE_S:
                 continue
-            names = [f["task"] for f in running if int(f["pid"]) == pid]
             self.lost = (
-                f"{names[0] if names else 'between two tasks'}: its worker (process {pid}) ended "
-                f"with {child.exitcode}, perhaps for lack of memory. Lower executor.workers or "
-                f"part_bytes and run again."
+                f"{tasks.get(pid, 'between two tasks')}: its worker (process {pid}) was killed, "
+                f"perhaps for lack of memory. Lower executor.workers or part_bytes and run again."
             )
             self._stop.set()
             self._end_the_run()
@@ -171,3 +193,13 @@ def _kept_shares(facts: Sequence[Facts]) -> list[str]:
             for reason, count in fact["dropped"].items():
                 dropped[reason.partition(".")[0]] += count
     return [f"{name} {1 - dropped[name] / n:.0%}" for name, n in judged.items() if n]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
