@@ -26,7 +26,7 @@ Frac = Annotated[float, Field(ge=0, le=1)]
 """A share in [0, 1]."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-"""A source, stage or filter name: `[a-z0-9][a-z0-9_-]*` (order specification, preamble)."""
+"""A source, stage or filter name: `[a-z0-9][a-z0-9_-]*` (docs/order.md, conventions)."""
 
 
 class Schema(BaseModel):

@@ -69,7 +69,7 @@ class TokenizerPin(Schema):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a stored token: `<u2` if every id fits, else `<u4` (order specification, 9)."""
+        """Type of a stored token: `<u2` if every id fits, else `<u4` (docs/order.md, section 9)."""
         return np.dtype("<u2" if self.largest_id <= LARGEST_U16 else "<u4")
 
 

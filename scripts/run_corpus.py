@@ -31,33 +31,33 @@ REPEATS = {"type": "repetition", "name": "repeats", "preset": "olmoe-0924", "uni
 SEQUENCE_LENGTH = 512
 
 
-def pipeline_of(corpus: Path, tokenizer: Path, output: Path, workers: int) -> dict[str, Any]:
+def pipeline_of(given: argparse.Namespace) -> dict[str, Any]:
     """Write the pipeline file's content for a corpus folder."""
     sources = {}
-    for folder in sorted(p for p in corpus.iterdir() if p.is_dir()):
+    for folder in sorted(p for p in given.corpus.iterdir() if p.is_dir()):
         files = sorted(str(p) for p in folder.iterdir() if p.name.endswith(SUFFIXES))
         if files:
-            filters = list(filters_of(folder.name))
+            filters = list(filters_of(folder.name, given.model))
             sources[folder.name.replace(".", "-")] = {"inputs": files, "filters": filters}
     return {
         "name": "corpus",
         "seed": 7,
-        "output": str(output),
-        "executor": {"type": "local", "workers": workers},
+        "output": str(given.output),
+        "executor": {"type": "local", "workers": given.workers},
         "on_bad_record": {"policy": "skip"},
         "sources": sources,
         "dedup": [{"type": "exact"}, {"type": "minhash"}],
-        "tokenizer": {"path": str(tokenizer), "eos": "<|endoftext|>"},
+        "tokenizer": {"path": str(given.tokenizer), "eos": "<|endoftext|>"},
     }
 
 
-def filters_of(folder: str) -> Iterator[dict[str, Any]]:
+def filters_of(folder: str, model: Path) -> Iterator[dict[str, Any]]:
     """Choose filters by what a folder holds."""
     if folder.startswith("code"):
         yield {"type": "stars", "on_missing": "drop"}
         yield {"type": "word_share"}
     elif folder in ENGLISH:
-        yield {"type": "language", "keep": ["en"], "model": "models/lid.176.ftz"}
+        yield {"type": "language", "keep": ["en"], "model": str(model)}
         yield {"type": "gopher"}
         yield {"type": "repetition"}
     yield REPEATS
@@ -88,10 +88,11 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("corpus", type=Path)
     options.add_argument("--tokenizer", type=Path, required=True)
+    options.add_argument("--model", type=Path, default=Path("models/lid.176.ftz"))
     options.add_argument("--output", type=Path, default=Path("runs/corpus"))
     options.add_argument("--workers", type=int, default=2)
     given = options.parse_args()
-    raw = pipeline_of(given.corpus, given.tokenizer, given.output, given.workers)
+    raw = pipeline_of(given)
     started = time.monotonic()
     plan = run_pipeline(parse(Pipeline, raw, origin="scripts/run_corpus.py"))
     seconds = time.monotonic() - started

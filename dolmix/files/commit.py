@@ -22,7 +22,7 @@ ATTEMPT_NAME = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 
 
 def canonical_json(value: Any) -> bytes:
-    """Encode as canonical JSON: sorted keys, no spaces, UTF-8 (order specification, preamble).
+    """Encode as canonical JSON: sorted keys, no spaces, UTF-8 (docs/order.md, conventions).
 
     Raises ValueError for NaN and infinities. Floats are the caller's business: nothing that decides
     an order holds one.
