@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dolmix.config import load
-from dolmix.errors import DolmixError, StoreError, UsageError
+from dolmix.errors import DolmixError, LockError, StoreError, UsageError
+from trainer.checkpoint import CheckpointError
 from trainer.config import TrainConfig
-from trainer.data import Data
+from trainer.data import open_data
 from trainer.lifetime import INTERRUPTED, StopRequest, announce, claimed, explained_exit
 from trainer.loop import Training, describe
 from trainer.parallel import join_world
@@ -28,9 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return explained_exit(0 if train(arguments) else INTERRUPTED)
     except DolmixError as error:
-        # What follows from files alone fails on all ranks alike and is said once; a store can be
-        # missing on one machine only.
-        local = isinstance(error, StoreError)
+        # What all ranks find alike is said once; where one alone cannot go on, torchrun has to end
+        # the others.
+        local = _may_be_local(error)
         if first or local:
             sys.stderr.write(f"{error}\n")
         return error.exit_code if local else explained_exit(error.exit_code)
@@ -42,14 +43,17 @@ def train(arguments: Sequence[str]) -> bool:
         raise UsageError("usage: python -m trainer CONFIG [key.path=value]...")
     config = load(TrainConfig, arguments[0], arguments[1:])
     stop = StopRequest()
-    with join_world(config) as world, claimed(config.output, world):
+    announce(f"rank-{os.environ.get('RANK', '0')}")
+    with (
+        join_world(config) as world,
+        open_data(config, world) as data,  # before there is an output
+        claimed(config.output, world),
+    ):
         if world.is_first:
-            announce()
-        with Data(config, rank=world.rank, world=world.size) as data:
-            if world.is_first:
-                log.info(describe(config, data, world))
-            training = Training(config, data, world)
-            finished = training.run(stop)
+            announce("pid")
+            log.info(describe(config, data, world))
+        training = Training(config, data, world)
+        finished = training.run(stop)
         if world.is_first:
             log.info(
                 "%s after step %d of %d; metrics in %s",
@@ -59,6 +63,13 @@ def train(arguments: Sequence[str]) -> bool:
                 config.output / "metrics.jsonl",
             )
     return finished
+
+
+def _may_be_local(error: DolmixError) -> bool:
+    """Whether other ranks may know nothing of an error: a disk that fails, a folder not shared."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    found_by_all = isinstance(error, CheckpointError)
+    return isinstance(error, (StoreError, LockError)) and not (alone or found_by_all)
 
 
 def leave(code: int) -> NoReturn:

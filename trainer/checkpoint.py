@@ -12,13 +12,14 @@ import pickle
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
@@ -27,12 +28,18 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_tensors
 from dolmix import __version__
 from dolmix.config import Schema, parse
 from dolmix.errors import ConfigError, LockError, Problem
-from dolmix.files.commit import new_directory, write_json
-from trainer.config import ModelConfig
+from dolmix.files.commit import attempt_path, new_directory, sweep, write_json
+from trainer.config import ModelConfig, TrainConfig
 from trainer.parallel import World
 
 META = "meta.json"
+WATCHED = ("seed", "microbatch", "mask_repeats", "loss", "optimizer", "schedule")
+"""Settings, besides the model's, that a resumed run may change and that change its result."""
 _NAME = re.compile(r"step-\d{6,}")
+
+
+class CheckpointError(LockError):
+    """A checkpoint that cannot be written or gone on from; every rank finds the same."""
 
 
 class Meta(Schema):
@@ -79,13 +86,20 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict
 def save(folder: Path, tensors: Mapping[str, Tensor], meta: Meta, world: World) -> Path:
     """Write `folder/step-NNNNNN`; every rank calls it, and returns when the checkpoint is visible.
 
-    Raises FileExistsError if that checkpoint is there already.
+    Raises CheckpointError, on every rank, if any of them cannot write its part, and FileExistsError
+    if that checkpoint is there already.
     """
     final = folder / f"step-{meta.step:06d}"
     with new_directory(final) if world.is_first else nullcontext(final) as attempt:
         shared = Path(world.broadcast_text(str(attempt)))
         writer = FileSystemWriter(shared, sync_files=False)  # the commit syncs every file
-        save_tensors(dict(tensors), storage_writer=writer)
+        try:
+            save_tensors(dict(tensors), storage_writer=writer)
+        except CheckpointException as error:
+            raise CheckpointError(
+                f"checkpoint {final} cannot be written ({_first_failure(error)}). The checkpoints "
+                "before it are whole: make room or choose another output, and start again."
+            ) from None
         if world.is_first:
             write_json(shared / META, meta.model_dump(mode="json"), indent=1)
     world.barrier()
@@ -93,8 +107,14 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Meta, world: World) 
 
 
 def load(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Read a checkpoint into `tensors` in place, sharded as they are; every rank calls it."""
-    load_tensors(tensors, storage_reader=_TensorReader(path))
+    """Read a checkpoint into `tensors` in place, sharded as they are; every rank calls it.
+
+    Raises CheckpointError, on every rank, if any of them cannot read its part.
+    """
+    try:
+        load_tensors(tensors, storage_reader=_TensorReader(path, _read_index(path)))
+    except CheckpointException as error:
+        raise _unreadable(path, _first_failure(error)) from None
 
 
 def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta: Meta) -> None:
@@ -106,8 +126,16 @@ def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta
 
 def complete(folder: Path) -> list[Path]:
     """Checkpoints of a run that are whole, earliest first."""
-    found = [p for p in folder.glob("step-*") if _NAME.fullmatch(p.name) and (p / META).is_file()]
+    found = [path for path in _named(folder) if (path / META).is_file()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed runs left beside the complete checkpoints; no other run may be writing."""
+    sweep(folder)
+    for path in _named(folder):
+        if not (path / META).is_file():
+            _remove(path)
 
 
 def read_meta(path: Path) -> Meta:
@@ -127,45 +155,101 @@ def read_meta(path: Path) -> Meta:
 def check_fits(path: Path, meta: Meta, order_hash: str, model: ModelConfig) -> None:
     """Refuse a checkpoint of another run.
 
-    Raises LockError for another order, with both hashes, and ConfigError for another model, with
+    Settings of the model that the checkpoint does not know had their default values. Raises
+    CheckpointError for another order, with both hashes, and ConfigError for another model, with
     each difference.
     """
     if meta.order_hash != order_hash:
-        raise LockError(
+        raise CheckpointError(
             f"checkpoint {path} was trained on order {meta.order_hash}, but the lock's order is "
             f"{order_hash}: its batches would not continue. Use the lock of that order "
             "(`dolmix mix diff` compares two locks), or set another output."
         )
-    saved = meta.config["model"]
-    asked = model.model_dump(mode="json")
+    known = parse(ModelConfig, meta.config.get("model"), origin=f"the model in {path / META}")
+    asked, saved = model.model_dump(mode="json"), known.model_dump(mode="json")
     problems = [
-        Problem(f"model.{key}", f"{asked[key]!r}, but the checkpoint has {saved.get(key)!r}")
+        Problem(f"model.{key}", f"{asked[key]!r}, but the checkpoint has {saved[key]!r}")
         for key in asked
-        if key != "expert_backend" and asked[key] != saved.get(key)
+        if key != "expert_backend" and asked[key] != saved[key]
     ]
     if problems:
         raise ConfigError(f"resuming from {path}", problems)
 
 
+def changed_settings(meta: Meta, config: TrainConfig) -> Iterator[str]:
+    """Name the settings that change the result and are not as the checkpoint's run had them."""
+    saved = dict(_leaves(meta.config))
+    for path, value in _leaves(config.model_dump(mode="json")):
+        if path.partition(".")[0] in WATCHED and path in saved and saved[path] != value:
+            yield f"{path} {value!r}, was {saved[path]!r}"
+
+
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the `keep` latest checkpoints, each by its `meta.json` first."""
+    """Remove all but the `keep` latest checkpoints, each hidden by one rename first."""
     for path in complete(folder)[:-keep]:
-        (path / META).unlink()
-        shutil.rmtree(path)
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    hidden = attempt_path(path)
+    path.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def _first_failure(error: CheckpointException) -> str:
+    rank = min(error.failures)
+    cause, _ = error.failures[rank]
+    return f"rank {rank}: {_cause(cause)}"
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _unreadable(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"checkpoint {path} cannot be read ({why}). If it is damaged, remove that folder: the run "
+        "goes on from the checkpoint before it."
+    )
+
+
+def _named(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values inside nested mappings, each with its dotted path."""
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, f"{path}.{key}" if path else key)
 
 
 class _TensorReader(FileSystemReader):
-    """Reads torch's index of tensors without running what else a pickle might hold."""
+    """Reads tensors by an index that was read before: torch's own reader unpickles anything."""
 
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Read the index file; the signature is the base class's."""
-        del args
-        with Path(self._get_metadata_path(kwargs.get("rank"))).open("rb") as file:
-            metadata: Metadata = _IndexUnpickler(file).load()
-        if metadata.storage_meta is None:
-            metadata.storage_meta = StorageMeta()
-        metadata.storage_meta.load_id = self.load_id
-        return metadata
+    def __init__(self, path: Path, index: Metadata) -> None:
+        super().__init__(path)
+        self._index = index
+
+    def read_metadata(self, *args: Any, **options: Any) -> Metadata:
+        """Give the index, marked as the base class does, for any arguments."""
+        del args, options
+        if self._index.storage_meta is None:
+            self._index.storage_meta = StorageMeta()
+        self._index.storage_meta.load_id = self.load_id
+        return self._index
+
+
+def _read_index(path: Path) -> Metadata:
+    """Read torch's index of tensors without running what else a pickle might hold."""
+    try:
+        with (path / ".metadata").open("rb") as file:
+            index: Metadata = _IndexUnpickler(file).load()
+    except Exception as error:  # noqa: BLE001 - a damaged pickle raises anything
+        raise _unreadable(path, _cause(error)) from None
+    return index
 
 
 class _IndexUnpickler(pickle.Unpickler):

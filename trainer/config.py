@@ -1,7 +1,9 @@
 """A training run as one YAML file.
 
-What trains when is not in here: it follows from the lock alone. Only `lock`, `model`, `seed`,
-`loss`, `optimizer` and `schedule` decide the result; the rest says where and how fast.
+What trains when is not in here: it follows from the lock alone. `lock`, `model`, `seed`,
+`mask_repeats`, `loss`, `optimizer` and `schedule` decide the result; `microbatch` and `processes`
+enter it through the router losses, which are means over the microbatches of each process. The rest
+says where and how fast.
 """
 
 from pathlib import Path
@@ -180,6 +182,9 @@ class TrainConfig(Schema):
     """Use deterministic algorithms only: slower on a GPU; CPU results are repeatable anyway."""
     microbatch: Count = 4
     """Instances of one forward pass of one process."""
+    mask_repeats: bool = True
+    """Leave instances out of the cross-entropy in which a span of 1 to 13 tokens stands 32 or more
+    times in a row, as OLMoE trained; batches stay the same."""
     resume: Literal["auto", "never"] | Path = "auto"
     """`auto` goes on from the output's latest checkpoint, a folder starts from that checkpoint
     where the output has none, `never` refuses an output that has any."""

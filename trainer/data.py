@@ -5,6 +5,7 @@ takes places r::W. Every rank digests its own rows; the digests of all, in place
 chain that proves which tokens were trained on (order specification, section 7).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -12,10 +13,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dolmix.errors import ConfigError, OrderError, Problem
+from dolmix.errors import ConfigError, DolmixError, LockError, OrderError, Problem, StoreError
 from dolmix.mix import read_lock
-from dolmix.order import Batches, row_digests
-from trainer.config import Span, TrainConfig
+from dolmix.order import Batches, repeats, row_digests
+from trainer.config import ScheduleConfig, Span, TrainConfig
+from trainer.parallel import World
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class Batch:
     """(n,) each row's source, as index into `Data.sources`."""
     digests: NDArray[np.uint8]
     """(n, 16) each row's digest."""
+    masked: NDArray[np.bool_]
+    """(n,) rows that the loss leaves out, since their inputs only repeat themselves."""
 
 
 class Data:
@@ -39,6 +43,7 @@ class Data:
 
     def __init__(self, config: TrainConfig, *, rank: int, world: int) -> None:
         self._rank, self._world = rank, world
+        self._mask_repeats = config.mask_repeats
         self._batches = Batches(read_lock(config.lock))
         spec = self._batches.lock.order
         self._offset = spec.schedule.offset
@@ -62,13 +67,18 @@ class Data:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stores."""
         self._batches.close()
 
     def batch(self, step: int) -> Batch:
         """Read this rank's rows of a step; steps count from 1."""
         rows = self._batches.tokens(step, self._rank, self._world)
         places = self._batches.places(step).of_rank(self._rank, self._world)
-        return Batch(rows.astype(np.int64), places.source, row_digests(rows))
+        masked = repeats(rows[:, :-1]) if self._mask_repeats else np.zeros(len(rows), np.bool_)
+        return Batch(rows.astype(np.int64), places.source, row_digests(rows), masked)
 
     def tokens_through(self, step: int) -> int:
         """Tokens in steps 1..step of the whole run, all ranks; may lie beyond the order's end."""
@@ -78,25 +88,56 @@ class Data:
         """Tokens of a span given in tokens or in steps."""
         return self.tokens_through(span.steps or 0) if span.tokens is None else span.tokens
 
+    def schedule_ends(self, schedule: ScheduleConfig) -> tuple[int, int]:
+        """Tokens at which the warm-up and the whole schedule end."""
+        total = Span(steps=self.order_steps) if schedule.total is None else schedule.total
+        return self.tokens_in(schedule.warmup), self.tokens_in(total)
+
     def _check(self, config: TrainConfig) -> None:
-        spec = self._batches.lock.order
-        problems = []
-        if self.num_steps > self.order_steps:
-            problems.append(
-                Problem(
-                    "max_steps", f"{self.num_steps:,}, but the lock has {self.order_steps:,} steps"
-                )
-            )
-        largest = max(store.manifest.tokenizer.largest_id for store in self._batches.stores)
-        if largest >= config.model.vocab:
-            what = f"{config.model.vocab:,}, but the stores' tokenizer has ids up to {largest:,}"
-            problems.append(Problem("model.vocab", f"{what}: {largest + 1:,} or more is needed"))
+        problems = [*self._misfits(config)]
         if problems:
             raise ConfigError(f"training on {config.lock}", problems)
-        for phase in spec.batch_size:
+        for phase in self._batches.lock.order.batch_size:
             if phase.instances % self._world:
                 raise OrderError(
                     f"{self._world} processes cannot share a batch of {phase.instances:,} "
                     f"instances evenly (from step {phase.from_step:,} of {config.lock}). "
                     "Choose a number of processes that divides it."
                 )
+
+    def _misfits(self, config: TrainConfig) -> Iterator[Problem]:
+        if self.num_steps > self.order_steps:
+            yield Problem(
+                "max_steps", f"{self.num_steps:,}, but the lock has {self.order_steps:,} steps"
+            )
+        largest = max(store.manifest.tokenizer.largest_id for store in self._batches.stores)
+        if largest >= config.model.vocab:
+            what = f"{config.model.vocab:,}, but the stores' tokenizer has ids up to {largest:,}"
+            yield Problem("model.vocab", f"{what}: {largest + 1:,} or more is needed")
+        warmup, total = self.schedule_ends(config.schedule)
+        if warmup > total:
+            what = "schedule.total" if config.schedule.total else "the end of the lock's order"
+            yield Problem(
+                "schedule.warmup",
+                f"{warmup:,} tokens, but the schedule ends after {total:,} ({what}): "
+                "shorten the warm-up",
+            )
+
+
+def open_data(config: TrainConfig, world: World) -> Data:
+    """Open the data on every rank.
+
+    Raises what `Data` raises, on every rank; DolmixError for locks and stores, which can be missing
+    on one machine only.
+    """
+    data, problem = None, ""
+    try:
+        data = Data(config, rank=world.rank, world=world.size)
+    except (LockError, StoreError) as error:
+        problem = str(error)
+    problems = sorted({text for text in world.gather_texts(problem) if text})
+    if data is None or problems:
+        if data is not None:
+            data.close()
+        raise DolmixError("\n".join(problems))
+    return data

@@ -1,9 +1,11 @@
 """How one process of a run is asked to stop, and how it ends.
 
 `dolmix train` starts the processes through torchrun, which knows success and failure only. So the
-launcher names a folder in `DOLMIX_LAUNCH`; the first rank writes its process number and, for an
-end that it can explain, its exit code there, and ends with 0. One process that is asked to stop is
-enough: the ranks tell each other with every batch, and all stop between the same two steps.
+launcher names a folder in `DOLMIX_LAUNCH`. Every rank writes its process number there, as `rank-N`,
+for a launcher that has to kill it; the first rank also as `pid`, once it can be asked to stop, and,
+for an end that it can explain, its exit code as `exit`; it then ends with 0. One process that is
+asked to stop is enough: the ranks tell each other with every batch, and all stop between the same
+two steps.
 """
 
 import fcntl
@@ -13,9 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
-
-import numpy as np
 
 from dolmix.errors import UsageError
 from dolmix.files.commit import write_bytes
@@ -49,35 +48,40 @@ def claimed(output: Path, world: World) -> Iterator[None]:
     """Keep every other run out of an output folder while this one writes there.
 
     The claim ends with the first rank's process, however that ends. Raises UsageError, on every
-    rank, while another run has the folder.
+    rank, while another run has the folder, or where it cannot be claimed.
     """
     with ExitStack() as open_files:
-        if world.is_first:
-            output.mkdir(parents=True, exist_ok=True)
-            file = open_files.enter_context((output / ".running").open("w"))
-            free = _try_lock(file)
-        else:
-            free = True
-        if not world.gather_bytes(np.array([free], np.uint8)).all():
-            raise UsageError(
-                f"another run is training into {output}. Wait for it, stop it, or set another "
-                "output."
-            )
+        refusal = _refusal(output, open_files) if world.is_first else ""
+        if refusal := world.broadcast_text(refusal):
+            raise UsageError(refusal)
         yield
 
 
-def _try_lock(file: TextIO) -> bool:
+def _refusal(output: Path, open_files: ExitStack) -> str:
+    """Claim a folder, made if need be; say why not, or nothing."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = open_files.enter_context((output / ".running").open("w"))
+    except OSError as error:
+        return f"output {output} cannot be written: {error.strerror}. Set another output."
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    except BlockingIOError:
+        return (
+            f"another run is training into {output}. Wait for it, stop it, or set another output."
+        )
+    except OSError as error:
+        return (
+            f"output {output} cannot be claimed: its file system locks no files "
+            f"({error.strerror}). Set an output on another one."
+        )
+    return ""
 
 
-def announce() -> None:
-    """Tell the launcher this process's number."""
+def announce(name: str) -> None:
+    """Tell the launcher this process's number, as `rank-N` or `pid`."""
     if LAUNCH in os.environ:
-        write_bytes(Path(os.environ[LAUNCH]) / "pid", str(os.getpid()).encode())
+        write_bytes(Path(os.environ[LAUNCH]) / name, str(os.getpid()).encode())
 
 
 def explained_exit(code: int) -> int:

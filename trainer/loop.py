@@ -1,8 +1,9 @@
 """The training loop: batch, forward and backward by microbatch, clip, update, tell, save.
 
-The state after a step is a function of the configuration, the lock and the number of ranks. Nothing
-inside a step waits for the device: losses are fetched every `log_every` steps and before each
-checkpoint, so no checkpoint holds weights that a non-finite loss has touched.
+On one machine the state after a step is a function of the configuration, the lock and the number of
+ranks, wherever the run was interrupted. Nothing inside a step waits for the device: losses are
+fetched after the first step, every `log_every` steps and before each checkpoint, so no checkpoint
+holds weights that a non-finite loss has touched.
 """
 
 import logging
@@ -19,12 +20,11 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 
 from dolmix.errors import UsageError
-from dolmix.files.commit import sweep
 from dolmix.order import CHAIN_START, chain
 from trainer import checkpoint
-from trainer.config import Span, TrainConfig
+from trainer.config import TrainConfig
 from trainer.data import Batch, Data
-from trainer.loss import cross_entropy, router_losses
+from trainer.loss import IGNORED, cross_entropy, router_losses
 from trainer.metrics import Layout, Metrics, StepFacts
 from trainer.model import count_parameters
 from trainer.optim import Cosine, adamw, set_lr
@@ -44,7 +44,10 @@ class Progress:
 
 
 class Training:
-    """One rank's part of a run."""
+    """One rank's part of a run; made on every rank, and ready to go on where the run stood.
+
+    Raises UsageError, LockError or ConfigError if there is a checkpoint that it cannot go on from.
+    """
 
     def __init__(self, config: TrainConfig, data: Data, world: World) -> None:
         self.config, self.data, self.world = config, data, world
@@ -63,6 +66,7 @@ class Training:
             config.output / "metrics.jsonl" if world.is_first else None,
             self.layout,
             num_steps=data.num_steps,
+            num_tokens=data.tokens_through(data.num_steps),
             lock=config.lock,
         )
         self.progress = self._resume()
@@ -71,8 +75,8 @@ class Training:
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the last step (True), or until any rank is asked to stop (False).
 
-        A checkpoint is written either way. Raises NonFiniteError, OrderError, LockError,
-        StoreError.
+        Either way the last step done has a checkpoint afterwards. Raises NonFiniteError where a
+        loss is no number, StoreError where a store cannot be read.
         """
         self.metrics.start(self.progress.step, self.data.tokens_through(self.progress.step))
         first = self.progress.step + 1
@@ -95,7 +99,11 @@ class Training:
         return True
 
     def save(self) -> None:
-        """Write a checkpoint of the steps done, unless there is one already; drop those too old."""
+        """Write a checkpoint of the steps done, unless one was written or read; drop those too old.
+
+        Every rank calls it. Raises NonFiniteError, and writes nothing, after a loss that is no
+        number.
+        """
         self.metrics.fetch(self.world.size)
         if self.saved_step == self.progress.step:
             return
@@ -130,23 +138,27 @@ class Training:
     def _gradients(self, batch: Batch) -> Tensor:
         """Forward and backward of this rank's rows; returns its sums for the metrics.
 
-        Cross-entropy is divided by the rank's tokens; router losses are averaged over microbatches.
-        FSDP averages the gradients over the ranks.
+        Cross-entropy is divided by the rank's tokens, those of masked rows included, as OLMo does:
+        the weight of a token then depends neither on what is masked beside it nor on the number of
+        ranks. Router losses are averaged over microbatches and see masked rows, whose tokens visit
+        experts like any others. FSDP averages the gradients over the ranks.
         """
         weights = self.config.loss
-        sources = self.world.send(batch.sources)
-        parts = self.world.send(batch.tokens).split(self.config.microbatch)
+        sources, masked = self.world.send(batch.sources), self.world.send(batch.masked)
+        tokens = self.world.send(batch.tokens)
+        labels = tokens[:, 1:].masked_fill(masked[:, None], IGNORED).split(self.config.microbatch)
+        parts = tokens[:, :-1].split(self.config.microbatch)
         ce, router, visits = [], [], []
-        for rows in parts:
-            logits, routings = self.model(rows[:, :-1])
-            row_ce = cross_entropy(logits, rows[:, 1:])
+        for rows, next_tokens in zip(parts, labels, strict=True):
+            logits, routings = self.model(rows)
+            row_ce = cross_entropy(logits, next_tokens)
             aux = router_losses(routings, self.config.model.top_k)
             penalty = weights.load_balance * aux.load_balance + weights.router_z * aux.router_z
             (row_ce.sum() / len(batch.tokens) + penalty / len(parts)).backward()
             ce.append(row_ce.detach())
             router.append(torch.stack(aux).detach().to(sources.device) / len(parts))
             visits.append(torch.stack([r.counts for r in routings]) if routings else None)
-        return self.layout.pack(sources, torch.cat(ce), torch.stack(router), visits)
+        return self.layout.pack(sources, masked, torch.cat(ce), torch.stack(router), visits)
 
     def _share(self, batch: Batch, *, stopping: bool) -> tuple[NDArray[np.uint8], bool]:
         """Every rank's row digests in place order, and whether any rank is asked to stop."""
@@ -156,9 +168,7 @@ class Training:
         return digests.swapaxes(0, 1).reshape(-1, batch.digests.shape[1]), bool(every[:, -1].any())
 
     def _resume(self) -> Progress:
-        if self.world.is_first and self.checkpoints.is_dir():
-            sweep(self.checkpoints)
-        path = resume_path(self.config, self.checkpoints)
+        path = resume_path(self.config, self._latest())
         if path is None:
             return Progress()
         meta = checkpoint.read_meta(path)
@@ -166,35 +176,43 @@ class Training:
         checkpoint.restore(path, self.model, self.optimizer, meta)
         if self.world.is_first:
             log.info("resumed from %s, after step %d", path, meta.step)
+            for change in checkpoint.changed_settings(meta, self.config):
+                log.warning("changed since that checkpoint: %s", change)
         return Progress(meta.step, bytes.fromhex(meta.chain))
 
+    def _latest(self) -> Path | None:
+        """Remove leftovers; return the output's latest checkpoint, as the first rank sees it."""
+        latest = ""
+        if self.world.is_first and self.checkpoints.is_dir():
+            checkpoint.remove_leftovers(self.checkpoints)
+            latest = "".join(map(str, checkpoint.complete(self.checkpoints)[-1:]))
+        latest = self.world.broadcast_text(latest)
+        return Path(latest) if latest else None
 
-def resume_path(config: TrainConfig, checkpoints: Path) -> Path | None:
+
+def resume_path(config: TrainConfig, latest: Path | None) -> Path | None:
     """Which checkpoint a run goes on from: the output's latest, else the one named, else none.
 
-    Raises UsageError under `resume: never` where the output has checkpoints.
+    Raises UsageError under `resume: never` where the output has a checkpoint.
     """
-    own = checkpoint.complete(checkpoints)
-    if own and config.resume == "never":
+    if latest is not None and config.resume == "never":
         raise UsageError(
-            f"resume: never, but {config.output} holds {len(own)} checkpoints, the latest "
-            f"{own[-1]}. Choose another output, remove them, or set resume: auto."
+            f"resume: never, but {config.output} holds checkpoints, the latest {latest}. "
+            "Choose another output, remove them, or set resume: auto."
         )
-    if own:
-        return own[-1]
-    return config.resume if isinstance(config.resume, Path) else None
+    return config.resume if latest is None and isinstance(config.resume, Path) else latest
 
 
 def make_schedule(config: TrainConfig, data: Data) -> Cosine:
     """Resolve the schedule's spans to tokens with the lock's batch schedule."""
     schedule, peak = config.schedule, config.optimizer.lr
-    total = schedule.total
+    warmup, total = data.schedule_ends(schedule)
     return Cosine(
         peak=peak,
         warmup_from=peak * schedule.warmup_from_frac,
         final=peak * schedule.final_frac,
-        warmup=data.tokens_in(schedule.warmup),
-        total=data.tokens_in(Span(steps=data.order_steps) if total is None else total),
+        warmup=warmup,
+        total=total,
     )
 
 

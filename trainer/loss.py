@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from trainer.moe import Routing
 
+IGNORED = -100
+"""Label of a token that costs nothing."""
+
 
 class RouterLosses(NamedTuple):
     """Unweighted scalars, float32; zero without mixture-of-experts layers."""
@@ -26,9 +29,15 @@ class RouterLosses(NamedTuple):
 
 
 def cross_entropy(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
-    """Mean cross-entropy of each instance in nats, (B,) float32."""
+    """Mean cross-entropy of each instance in nats, (B,) float32.
+
+    Labels that are `IGNORED` add 0 to the sum; the divisor stays T.
+    """
     losses = F.cross_entropy(
-        logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), reduction="none"
+        logits_BTV.flatten(0, 1).float(),
+        labels_BT.flatten(),
+        reduction="none",
+        ignore_index=IGNORED,
     )
     return losses.view_as(labels_BT).mean(1)
 

@@ -1,11 +1,12 @@
 """What a run tells about itself: one JSON line a step, and a console line every few steps.
 
-`OUT/metrics.jsonl`, a line a step: step, tokens, loss (all terms), ce (nats a token), lbl and z
-(unweighted, see `trainer.loss`), source_loss (mean ce of the rows of each source in the batch),
-grad_norm (before clipping), lr, tokens_per_s (over the steps since the last fetch), balance
-(largest load of an expert over the mean load, averaged over layers; 1 is even) and chain (the batch
-proof, hex). A resumed run continues the file exactly where its checkpoint stood: each step has one
-line.
+`OUT/metrics.jsonl`, a line a step: step, tokens, loss (all terms, as minimised: masked rows count
+as 0), ce (nats a token of the rows that are not masked; null where all are), lbl and z (unweighted,
+see `trainer.loss`), masked (rows of the batch left out of the cross-entropy), source_loss (ce of
+each source with such rows in the batch), grad_norm (before clipping), lr, tokens_per_s (over the
+steps since the last fetch), balance (largest load of an expert over the mean load, averaged over
+layers; 1 is even) and chain (the batch proof, hex). A resumed run continues the file exactly where
+its checkpoint stood: each step has one line.
 """
 
 import json
@@ -47,7 +48,8 @@ class StepFacts:
 class Layout:
     """Where a step's sums lie in one float64 vector, so that all ranks add them in one reduction.
 
-    [rows, ce, lbl, z, ce of each source, rows of each source, visits of each layer's experts]
+    [rows, masked rows, ce, lbl, z, ce of each source, its rows that are not masked, visits of each
+    layer's experts]
     """
 
     sources: tuple[str, ...]
@@ -59,37 +61,40 @@ class Layout:
     def pack(
         self,
         source_B: Tensor,
+        masked_B: Tensor,
         ce_B: Tensor,
         router_M2: Tensor,
         visits_MLE: Sequence[Tensor | None],
     ) -> Tensor:
         """Join one rank's step of B rows and M microbatches, on the device of `ce_B`.
 
-        source_B is a row's source, ce_B its mean cross-entropy, router_M2 lbl and z, already
-        divided by M.
+        source_B is a row's source, ce_B its mean cross-entropy, 0 where masked_B is true, router_M2
+        lbl and z, already divided by M.
         """
         names = torch.arange(len(self.sources), device=ce_B.device)
-        member_SB = (source_B == names[:, None]).double()
+        member_SB = ((source_B == names[:, None]) & ~masked_B).double()
         ce = ce_B.double()
         rows = torch.full((1,), len(source_B), dtype=torch.float64, device=ce.device)
+        masked = masked_B.double().sum(0, keepdim=True)
         visits = [v.flatten().double() for v in visits_MLE if v is not None]
-        parts = [rows, ce.sum(0, keepdim=True), router_M2.double().sum(0)]
+        parts = [rows, masked, ce.sum(0, keepdim=True), router_M2.double().sum(0)]
         parts += [member_SB @ ce, member_SB.sum(1)]
         return torch.cat(parts + ([torch.stack(visits).sum(0)] if visits else []))
 
     def unpack(self, sums: Tensor, world: int) -> dict[str, Any]:
         """Means over the batch from sums over all ranks (on the host)."""
         count = len(self.sources)
-        rows, ce, lbl, z = sums[:4].tolist()
-        source_ce, source_rows, visits = sums[4:].split([count, count, self.layers * self.experts])
+        rows, masked, ce, lbl, z = sums[:5].tolist()
+        source_ce, source_rows, visits = sums[5:].split([count, count, self.layers * self.experts])
         drawn = zip(self.sources, source_ce.tolist(), source_rows.tolist(), strict=True)
         load = visits.view(self.layers, self.experts)
-        ce, lbl, z = ce / rows, lbl / world, z / world
+        lbl, z = lbl / world, z / world
         return {
-            "loss": ce + self.load_balance * lbl + self.router_z * z,
-            "ce": ce,
+            "loss": ce / rows + self.load_balance * lbl + self.router_z * z,
+            "ce": ce / (rows - masked) if masked < rows else None,
             "lbl": lbl,
             "z": z,
+            "masked": int(masked),
             "source_loss": {name: total / n for name, total, n in drawn if n},
             "balance": (load.amax(1) / load.mean(1)).mean().item() if self.layers else 1.0,
         }
@@ -98,10 +103,12 @@ class Layout:
 class Metrics:
     """Collects steps on the device, fetches them together; only the first rank writes them."""
 
-    def __init__(self, path: Path | None, layout: Layout, *, num_steps: int, lock: Path) -> None:
+    def __init__(
+        self, path: Path | None, layout: Layout, *, num_steps: int, num_tokens: int, lock: Path
+    ) -> None:
         self._path = path
         self._layout = layout
-        self._num_steps = num_steps
+        self._num_steps, self._num_tokens = num_steps, num_tokens
         self._lock = lock
         self._file: TextIO | None = None
         self._waiting: list[tuple[StepFacts, Tensor]] = []
@@ -173,7 +180,7 @@ class Metrics:
             return
         last = lines[-1]
         done = (last["tokens"] - self._first_tokens) / (now - self._began)
-        left = (self._num_steps - last["step"]) * (last["tokens"] / last["step"]) / max(done, 1e-9)
+        left = (self._num_tokens - last["tokens"]) / max(done, 1e-9)
         log.info(
             "step %s/%d  loss %.3f  %s  %s tok/s  balance %.2f  %s left",
             str(last["step"]).rjust(len(str(self._num_steps))),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class World:
         """Whether this process writes files and console lines."""
         return self.rank == 0
 
-    def send(self, array: NDArray[np.int64]) -> Tensor:
+    def send(self, array: NDArray[Any]) -> Tensor:
         """Copy an array to the device without waiting for it."""
         tensor = torch.from_numpy(array)
         if self.device.type != "cuda":
@@ -56,11 +57,15 @@ class World:
         dist.all_gather(parts, torch.from_numpy(mine))
         return torch.stack(parts).numpy()
 
-    def broadcast_text(self, text: str, limit_bytes: int = 4096) -> str:
+    def gather_texts(self, mine: str, limit_bytes: int = 8192) -> list[str]:
+        """Gather every rank's text on every rank, cut at `limit_bytes` of UTF-8."""
+        padded = mine.encode()[:limit_bytes].ljust(limit_bytes, b"\0")
+        rows = self.gather_bytes(np.frombuffer(padded, np.uint8).copy())
+        return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in rows]
+
+    def broadcast_text(self, text: str) -> str:
         """Give the first rank's text to every rank."""
-        padded = np.frombuffer(text.encode().ljust(limit_bytes, b"\0"), np.uint8).copy()
-        first = self.gather_bytes(padded)[0]
-        return first.tobytes().rstrip(b"\0").decode()
+        return self.gather_texts(text)[0]
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor over all ranks, on the device, in place."""
@@ -147,4 +152,11 @@ def _initialise(model: Model, *, seed: int, std: float) -> None:
 
 def _threads_each() -> int:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, (os.cpu_count() or 1) // local)
+    return max(1, _num_cores() // local)
+
+
+def _num_cores() -> int:
+    """Cores that this process may run on: a batch job is often given fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

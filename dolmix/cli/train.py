@@ -1,8 +1,8 @@
 """`dolmix train`: start the bundled trainer's processes and wait for them.
 
 torch stays out of this process. The training processes run under torchrun in a session of their
-own, so that Ctrl-C reaches them once and in order; they write a checkpoint and end. If this process
-is killed, they notice and do the same.
+own, so that Ctrl-C reaches them once and in order; they write a checkpoint and end. A second Ctrl-C
+kills them, hanging ones too. If this process is killed, they notice, write a checkpoint and end.
 """
 
 import os
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -37,9 +37,11 @@ def train(config: TrainFile, overrides: Overrides = None) -> None:
 
 
 def launch(config: Path, overrides: Sequence[str]) -> int:
-    """Run the processes that `processes` asks for; return the run's exit code, 130 if interrupted.
+    """Run the processes that `processes` asks for; return the run's exit code.
 
-    Raises ConfigError if the file cannot be read or `processes` is no number of processes.
+    130 says that a checkpoint was written at an interruption, or that none was waited for. Raises
+    ConfigError if the file cannot be read or `processes` is no number of processes, and UsageError
+    if it is `gpu` and there is none.
     """
     with tempfile.TemporaryDirectory(prefix="dolmix-train-") as name:
         folder = Path(name)
@@ -49,9 +51,12 @@ def launch(config: Path, overrides: Sequence[str]) -> int:
         with _passing_signals_to(child, folder) as received:
             code = child.wait()
         explained = _read_number(folder / "exit")
-    if received:
+        gave_up = len(received) > 1 or not (folder / "pid").is_file()
+    if explained is not None and (explained or code == 0):
+        return explained
+    if received and gave_up:
         return INTERRUPTED
-    return explained or (code if code >= 0 else 128 - code)
+    return code if code >= 0 else 128 - code
 
 
 def _torchrun(config: Path, overrides: Sequence[str]) -> list[str]:
@@ -65,16 +70,40 @@ def _torchrun(config: Path, overrides: Sequence[str]) -> list[str]:
         processes: PositiveInt | Literal["gpu"] = 1
 
     processes = load(Launch, config, overrides).processes
+    if processes == "gpu":
+        processes = _count_gpus()
     runner = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return [*runner, f"--nproc-per-node={processes}", "-m", "trainer", str(config), *overrides]
 
 
+def _count_gpus() -> int:
+    """Ask torch, in a process of its own. Raises UsageError if there is none or torch is broken."""
+    from dolmix.errors import UsageError
+
+    code = "import torch; print(torch.__version__, torch.cuda.device_count())"
+    asked = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if asked.returncode:
+        raise UsageError("torch is installed but does not load; its message is above.")
+    version, count = asked.stdout.split()[-2:]
+    if count == "0":
+        raise UsageError(
+            f"processes: gpu, but torch {version} sees no GPU. Set processes to a number to train "
+            "on the CPU, or install a CUDA build of torch."
+        )
+    return int(count)
+
+
 def _environment(folder: Path) -> dict[str, str]:
-    """Environment of torchrun: where to report, whom to outlive, how threads behave."""
+    """Environment of torchrun: where to report, whom to outlive, how threads and memory behave."""
     ours = {"DOLMIX_LAUNCH": str(folder), "DOLMIX_LAUNCHER_PID": str(os.getpid())}
     defaults = {
         "OMP_NUM_THREADS": "1",  # torchrun warns without it; the trainer sets its own number
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin halve the speed of a machine in use
+        # Keep freed memory: glibc maps, clears and unmaps each large tensor anew otherwise.
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(STOP_S),
     }
     return defaults | dict(os.environ) | ours
@@ -84,8 +113,9 @@ def _environment(folder: Path) -> dict[str, str]:
 def _passing_signals_to(child: subprocess.Popen[bytes], folder: Path) -> Iterator[list[int]]:
     """Pass SIGINT, SIGTERM and SIGHUP on; yields the list of those received.
 
-    The first goes to the first training process, which stops all of them after a checkpoint; the
-    second, and the first while there is no such process yet, to torchrun, which ends them.
+    The first goes to the first training process, which stops all of them after a checkpoint, or,
+    while that cannot be asked yet, to torchrun, which ends them. Any later one goes to torchrun and
+    kills the training processes: one that hangs hears no gentler signal.
     """
     received: list[int] = []
 
@@ -94,7 +124,11 @@ def _passing_signals_to(child: subprocess.Popen[bytes], folder: Path) -> Iterato
         received.append(number)
         trainer = _read_number(folder / "pid")
         gently = trainer is not None and len(received) == 1
-        os.kill(trainer if gently and trainer is not None else child.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it may end at this moment
+            os.kill(trainer if gently and trainer is not None else child.pid, signal.SIGTERM)
+        for file in folder.glob("rank-*") if len(received) > 1 else ():
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, forward) for number in numbers]

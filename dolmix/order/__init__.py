@@ -15,6 +15,7 @@ from dolmix.order.documents import (
     step_documents,
 )
 from dolmix.order.lookup import Order, Place, Places, open_order
+from dolmix.order.repeats import repeats
 
 __all__ = [
     "CHAIN_START",
@@ -31,6 +32,7 @@ __all__ = [
     "find_document",
     "first_differing_step",
     "open_order",
+    "repeats",
     "row_digests",
     "step_documents",
 ]

@@ -24,10 +24,15 @@ VOCAB = 61
 LENGTH = 12
 
 
-def write_store(folder: Path, source: str, num_tokens: int, seed: int) -> Path:
-    """Commit a store of documents of 2 to 40 tokens that count upwards: a model can learn it."""
+def write_store(
+    folder: Path, source: str, num_tokens: int, seed: int, *, repeated: int = 0
+) -> Path:
+    """Commit a store of documents of 2 to 40 tokens that count upwards: a model can learn it.
+
+    Before them goes one of `repeated` tokens that are all the same.
+    """
     rng = np.random.default_rng(seed)
-    lengths = []
+    lengths = [repeated] if repeated else []
     while sum(lengths) < num_tokens:
         lengths.append(int(rng.integers(2, 41)))
     tokens = np.zeros(sum(lengths), np.int64)
@@ -35,6 +40,7 @@ def write_store(folder: Path, source: str, num_tokens: int, seed: int) -> Path:
     for start, end in zip(ends - lengths, ends, strict=True):
         tokens[start:end] = 1 + (rng.integers(VOCAB - 1) + np.arange(end - start)) % (VOCAB - 1)
         tokens[end - 1] = 0
+    tokens[: max(repeated - 1, 0)] = 7
     count = len(lengths)
     documents = pa.table(
         {
@@ -61,15 +67,17 @@ def write_store(folder: Path, source: str, num_tokens: int, seed: int) -> Path:
     return path
 
 
-def write_lock(folder: Path, *, seed: int = 5, steps: int = 12, batch: int = 8) -> Path:
+def write_lock(
+    folder: Path, *, seed: int = 5, steps: int = 12, batch: int = 8, length: int = LENGTH
+) -> Path:
     """Resolve a mix of two small stores to a lock of `steps` steps of `batch` instances."""
     for number, source in enumerate(("code", "web")):
         if not (folder / f"{source}@1").exists():
-            write_store(folder, source, 1200, number)
+            write_store(folder, source, 100 * length, number)
     mix = {
         "name": "tiny",
         "seed": seed,
-        "sequence_length": LENGTH,
+        "sequence_length": length,
         "block": 16,
         "batch_size": batch,
         "sources": {
@@ -78,7 +86,7 @@ def write_lock(folder: Path, *, seed: int = 5, steps: int = 12, batch: int = 8) 
         "stages": [
             {
                 "name": "main",
-                "tokens": steps * batch * LENGTH,
+                "tokens": steps * batch * length,
                 "weights": {"code": 0.3, "web": 0.7},
             }
         ],
@@ -156,8 +164,17 @@ def small_model(lock: Path, tmp_path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def relock() -> Callable[..., Path]:
-    """Give the writer of locks: `relock(folder, seed=..., steps=..., batch=...)`."""
+    """Give the writer of locks: `relock(folder, seed=..., steps=..., batch=..., length=...)`."""
     return write_lock
+
+
+@pytest.fixture
+def repeating_lock(tmp_path: Path) -> Path:
+    """Write a lock of 12 steps of 8 instances of 48 tokens; 20 instances of code repeat one."""
+    folder = tmp_path / "repeating"
+    folder.mkdir()
+    write_store(folder, "code", 100 * 48, 0, repeated=20 * 48)
+    return write_lock(folder, length=48)
 
 
 @pytest.fixture

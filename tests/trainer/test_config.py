@@ -9,6 +9,7 @@ from dolmix.config import load, parse
 from dolmix.errors import ConfigError
 from trainer.config import TrainConfig
 from trainer.model import count_parameters
+from trainer.parallel import _threads_each
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs/train").glob("*.yaml")), ids=str)
@@ -58,3 +59,15 @@ def test_impossible_shapes_are_explained(
     raw = {"lock": "a", "output": "b", "model": small_model | changes, "optimizer": {"lr": 1}}
     with pytest.raises(ConfigError, match=message):
         parse(TrainConfig, raw, origin="x.yaml")
+
+
+def test_threads_follow_the_cores_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a process may run on one core of many, it takes one thread, and never none."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert _threads_each() == 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert _threads_each() == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert _threads_each() == 1

@@ -38,13 +38,21 @@ def test_spans_follow_the_batch_schedule(configure: Configure) -> None:
 
 
 def test_misfits_are_reported_together(configure: Configure, small_model: dict[str, Any]) -> None:
-    """A vocabulary below the tokenizer's ids and too many steps are one error with both numbers."""
-    config = configure(max_steps=13, model=small_model | {"vocab": 60})
+    """Too many steps, too few ids and too long a warm-up are one error with all numbers."""
+    config = configure(
+        max_steps=13,
+        model=small_model | {"vocab": 60},
+        schedule={"warmup": {"steps": 5}, "total": {"tokens": 479}},
+    )
     with pytest.raises(ConfigError) as caught:
         Data(config, rank=0, world=1)
     assert [str(problem) for problem in caught.value.problems] == [
         "max_steps: 13, but the lock has 12 steps",
         "model.vocab: 60, but the stores' tokenizer has ids up to 60: 61 or more is needed",
+        (
+            "schedule.warmup: 480 tokens, but the schedule ends after 479 (schedule.total): "
+            "shorten the warm-up"
+        ),
     ]
 
 

@@ -1,15 +1,19 @@
 """`dolmix train`: several processes, exit codes, and an end that loses nothing."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from dolmix.cli.train import launch
@@ -48,6 +52,18 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.02)
 
 
+def children(pid: int) -> list[int]:
+    """Numbers of a process's children."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(word) for task in tasks for word in task.read_text().split()]
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Environment that a process was started with."""
+    text = Path(f"/proc/{pid}/environ").read_text()
+    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+
+
 @pytest.fixture
 def long_run(
     written: Callable[..., Path], tmp_path: Path, relock: Callable[..., Path]
@@ -66,21 +82,34 @@ def long_run(
 
 @pytest.mark.e2e
 def test_two_processes_train_the_same_batches(
-    configure: Callable[..., TrainConfig], train: Callable[..., bool], written: Callable[..., Path]
+    configure: Callable[..., TrainConfig],
+    train: Callable[..., bool],
+    written: Callable[..., Path],
+    repeating_lock: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Two processes start from the same weights and see the same batches as one, which goes on.
 
-    Losses agree within 1e-3: only the order of additions and the cut of router losses differ.
+    Losses agree within 1e-3: only the order of additions and the cut of router losses differ. What
+    both refuse (`resume: never` over checkpoints) is said once, without a traceback.
     """
-    one, two = configure("one"), configure("two")
+    one, two = (configure(name, lock=str(repeating_lock)) for name in ("one", "two"))
     train(one)
-    assert launch(written("two"), ("processes=2", "max_steps=7")) == 0
+    path = written("two", lock=str(repeating_lock))
+    assert launch(path, ("processes=2", "max_steps=7")) == 0
+    capfd.readouterr()
+    assert launch(path, ("processes=2", "resume=never")) == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if "parameters" not in line]
+    assert [line.partition(",")[0] for line in said] == ["resume: never"]
     train(two)
     first, second = lines(one.output), lines(two.output)
     assert [line["step"] for line in second] == list(range(1, 13))
     assert [line["chain"] for line in first] == [line["chain"] for line in second]
     assert first[0]["ce"] == pytest.approx(second[0]["ce"], rel=1e-6)
+    assert [line["masked"] for line in first] == [line["masked"] for line in second]
+    assert any(line["masked"] for line in first)
     for a, b in zip(first, second, strict=True):
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=0.02)
         assert a["ce"] == pytest.approx(b["ce"], rel=1e-3)
         assert a["source_loss"] == pytest.approx(b["source_loss"], rel=1e-3)
 
@@ -111,6 +140,64 @@ def test_termination_saves_and_exits_130(
 
 
 @pytest.mark.e2e
+def test_a_checkpoint_that_fails_is_no_clean_interruption(
+    long_run: tuple[subprocess.Popen[bytes], Path, Path],
+) -> None:
+    """Interrupted where no checkpoint can be written, a run exits 1, not 130."""
+    run, _, output = long_run
+    (output / "checkpoints").write_text("a file in the way")
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 1
+
+
+@pytest.mark.e2e
+def test_a_second_signal_ends_a_hung_rank(
+    written: Callable[..., Path], tmp_path: Path, relock: Callable[..., Path]
+) -> None:
+    """One of two processes hangs, so no checkpoint can be written: a second signal ends both."""
+    lock = relock(tmp_path, seed=8, steps=280, batch=2)
+    path = written("hung", lock=str(lock), log_every=1, processes=2)
+    run = subprocess.Popen([sys.executable, "-c", COMMAND, str(path)])
+    ranks: dict[str, int] = {}
+    try:
+        wait_for(lambda: lines(tmp_path / "hung"), "first step")
+        ranks = {environment(pid)["RANK"]: pid for pid in children(children(run.pid)[0])}
+        os.kill(ranks["1"], signal.SIGSTOP)
+        run.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(2)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) == 130
+        assert not any(Path(f"/proc/{pid}").exists() for pid in ranks.values())
+    finally:
+        for pid in ranks.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        run.kill()
+        run.wait()
+
+
+def test_gpus_that_are_not_there_are_named(written: Callable[..., Path]) -> None:
+    """`processes: gpu` on a machine without one is refused before torchrun starts."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match=r"processes: gpu, but torch .* sees no GPU\. Set"):
+        launch(written("gpu"), ("processes=gpu",))
+
+
+@pytest.mark.e2e
+def test_a_missing_lock_leaves_no_output(
+    written: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A lock that is not there is one message of two processes, and no output folder; exit 1."""
+    missing = tmp_path / "none.lock.json"
+    assert launch(written("nothing"), (f"lock={missing}", "processes=2")) == 1
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith(f"{missing}: no such lock")
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.e2e
 def test_losing_the_launcher_saves_and_ends(
     long_run: tuple[subprocess.Popen[bytes], Path, Path],
 ) -> None:
@@ -137,6 +224,29 @@ def test_a_second_run_into_the_same_output_is_refused(
             pass
         with claimed(config.output, world):
             """The claim ends with its holder."""
+
+
+def test_an_output_that_cannot_be_claimed_is_explained(
+    configure: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, lock: Path
+) -> None:
+    """A file system without locks, and a path below a file, are refused with the reason."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    config = configure("unlocked")
+    with join_world(config) as world:
+        with (
+            pytest.raises(UsageError, match=r"lock.json.* cannot be written: Not a directory"),
+            claimed(lock / "out", world),
+        ):
+            pass
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with (
+            pytest.raises(UsageError, match=r"unlocked cannot be claimed: .*No locks available"),
+            claimed(config.output, world),
+        ):
+            pass
 
 
 def test_torch_stays_out_of_the_command() -> None:

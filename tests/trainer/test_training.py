@@ -180,6 +180,26 @@ def test_another_model_is_refused(
     assert [p.path for p in caught.value.problems] == ["model.layers", "model.d_ff"]
 
 
+def test_changed_settings_are_said_on_resume(
+    configure: Configure, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that goes on with other settings warns of each with both values, and of no others."""
+    train(configure(max_steps=2))
+    train(configure(max_steps=4, log_every=1))
+    assert "changed since" not in caplog.text
+    train(configure(seed=3, loss={"router_z": 0.5}, schedule={"warmup": {"tokens": 9}}))
+    warnings = [r.getMessage() for r in caplog.records if r.name == "trainer.loop"]
+    assert warnings == [
+        f"changed since that checkpoint: {change}"
+        for change in (
+            "seed 3, was 0",
+            "loss.router_z 0.5, was 0.001",
+            "schedule.warmup.tokens 9, was None",
+            "schedule.warmup.steps None, was 0",
+        )
+    ]
+
+
 def test_resume_never_refuses_an_output_in_use(configure: Configure, train: Train) -> None:
     """`resume: never` does not train over existing checkpoints."""
     train(configure(max_steps=2))
