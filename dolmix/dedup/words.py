@@ -49,7 +49,7 @@ def letter_table() -> U32Array:
     # Planes of Han, whole: their letters are not described one by one, and more come every year.
     table[0x20000:0x32000] = np.arange(0x20000, 0x32000, dtype=np.uint32) | np.uint32(ALONE)
     table[0x2F800:0x2FA20] = [_letter(chr(point)) for point in range(0x2F800, 0x2FA20)]
-    table[0xE0000:0xE1000] = DROPPED  # tags and variation selectors
+    table[0xE0000:0xE1000] = [_letter(chr(point)) for point in range(0xE0000, 0xE1000)]  # tags
     table.flags.writeable = False
     return table
 

@@ -28,6 +28,7 @@ def hashed_words(text: str) -> U64Array:
 @given(CROWDED | ANY_TEXT)
 @example("The quick brown fox jumps over 1,234 lazy dogs; it doesn't stop. Café naïve.")
 @example("3️⃣ e\u0301 é ﬁ ǅ Ǆ ᾈ \u1e9e Ω Å")
+@example("0\U000e01f00")  # beside the variation selectors, assigned to nothing
 @settings(max_examples=300, deadline=None)
 def test_word_hashes_match_their_twin(text: str) -> None:
     """The kernel finds the words that the twin finds, in order, and hashes them alike."""
