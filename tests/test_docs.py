@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,6 +53,7 @@ def test_generated_files_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/generate.py", "--check"],
         cwd=ROOT,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -116,7 +116,7 @@ def test_find_gives_exactly_the_steps_that_show_the_document(
     for source, document in sorted(seen):
         by_source[source].append(document)
     for source, documents in by_source.items():
-        for document in documents[:: max(len(documents) // 8, 1)]:
+        for document in documents[:: max(len(documents) // 4, 1)]:
             arguments = ("--doc", document, "--source", source, "--json")
             found = json.loads(dolmix("order", "find", lock, *arguments).stdout)
             places = {(s["step"], s["place"]) for f in found for s in f["sightings"]}

@@ -20,7 +20,7 @@ from dolmix.shards import ParentFile, StoreWriter
 from dolmix.tokenizer import Tokenizer
 
 DOCUMENTS_AT_ONCE = 4096
-OPEN_FILES = 128
+OPEN_FILES = 32
 """Token files of parts that are mapped at once; a source may have any number of parts."""
 
 

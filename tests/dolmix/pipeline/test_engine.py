@@ -1,5 +1,6 @@
 """Whole runs in one process: what is committed, what a rerun does, what stops a run."""
 
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -264,16 +265,17 @@ def test_an_output_that_cannot_be_written_is_explained(folder: Path, tiny_tokeni
 def test_many_parts_need_few_open_files(folder: Path, tiny_tokenizer: Path) -> None:
     """A source of more parts than a process may have open files is committed all the same."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    records = [builders.document(n) for n in range(250)]
+    spare = len(os.listdir("/dev/fd")) + 70
+    records = [builders.document(n) for n in range(130)]
     builders.write_jsonl(folder / "in" / "many.jsonl", records)
     sources = {"web": {"inputs": [str(folder / "in" / "many.jsonl")]}}
-    resource.setrlimit(resource.RLIMIT_NOFILE, (180, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
     try:
         plan = run(folder, tiny_tokenizer, sources=sources, part_bytes=700, keep_columns=[])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(plan.parts["web"]) > 200
-    assert funnels(plan)[0].kept == 250
+    assert len(plan.parts["web"]) > 100
+    assert funnels(plan)[0].kept == 130
 
 
 def test_rules_that_decide_nothing_are_reported(folder: Path, tiny_tokenizer: Path) -> None:
