@@ -18,6 +18,7 @@ from types import FrameType
 
 from dolmix.errors import UsageError
 from dolmix.files.commit import write_bytes
+from dolmix.files.processes import is_alive
 from trainer.parallel import World
 
 LAUNCH = "DOLMIX_LAUNCH"
@@ -36,7 +37,7 @@ class StopRequest:
 
     def __call__(self) -> bool:
         """Tell whether to stop before the next step."""
-        return self._asked or (self._launcher is not None and not _is_alive(self._launcher))
+        return self._asked or (self._launcher is not None and not is_alive(self._launcher))
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -91,13 +92,3 @@ def explained_exit(code: int) -> int:
     if os.environ.get("RANK", "0") == "0":
         write_bytes(Path(os.environ[LAUNCH]) / "exit", str(code).encode())
     return 0
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

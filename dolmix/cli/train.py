@@ -149,6 +149,6 @@ def _require_torch() -> None:
     if find_spec("torch") is None:
         raise UsageError(
             "dolmix train needs torch, which is not installed. Install the extra: "
-            "pip install 'dolmix[train]' (for the CPU build, add "
-            "--extra-index-url https://download.pytorch.org/whl/cpu)."
+            "pip install 'dolmix[train]'. For a build without CUDA, first install torch as "
+            "PyTorch's own Get Started page says."
         )

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from dolmix.errors import TaskError
+from dolmix.files.processes import is_alive
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import progress_folder
@@ -148,7 +149,7 @@ class Monitor:
         endings = {pid: child.exitcode for pid, child in self._children.items()}
         tasks = {int(facts["pid"]): str(facts["task"]) for facts in running}
         gone = {pid for pid, code in endings.items() if code not in {None, 0, -signal.SIGTERM}}
-        gone |= {pid for pid in tasks if not _alive(pid)}
+        gone |= {pid for pid in tasks if not is_alive(pid)}
         for pid in gone:
             since = self._suspects.setdefault(pid, time.monotonic())
             if self._interrupted or time.monotonic() - since < GRACE_S:
@@ -193,13 +194,3 @@ def _kept_shares(facts: Sequence[Facts]) -> list[str]:
             for reason, count in fact["dropped"].items():
                 dropped[reason.partition(".")[0]] += count
     return [f"{name} {1 - dropped[name] / n:.0%}" for name, n in judged.items() if n]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
