@@ -25,11 +25,11 @@ say "4/5 training a small mixture-of-experts model on exactly that mix ($run/tra
 dolmix train configs/train/quickstart.yaml
 
 say "5/5 which documents were in step 37, and which steps saw the first of them?"
-dolmix order show $run/mix.lock.json --step 37 | head -n 12
+dolmix order show $run/mix.lock.json --step 37 | sed -n '1,12p'
 document=$(dolmix order show $run/mix.lock.json --step 37 --json | python -c '
 import json, sys
 print(json.load(sys.stdin)["rows"][0]["documents"][0]["id"])')
-dolmix order find $run/mix.lock.json --doc "$document" | head -n 16
+dolmix order find $run/mix.lock.json --doc "$document" | sed -n '1,16p'
 
 say "done in $((SECONDS - started)) s. Where to look next:
    . .venv/bin/activate                               then:

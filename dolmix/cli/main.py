@@ -61,6 +61,7 @@ def run_cli() -> int:
     """Run the command line and return its exit code."""
     try:
         code = int(app(standalone_mode=False) or 0)
+        sys.stdout.flush()
     except DolmixError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -68,8 +69,10 @@ def run_cli() -> int:
         if isinstance(stop.__cause__ or stop.__context__, EOFError):
             raise
         code = INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as end:  # Typer leaves by SystemExit on a broken pipe
+        if not any(isinstance(e, BrokenPipeError) for e in (end, end.__context__)):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader, `head` say, has seen enough
         return 0
     except Exception as error:
         show = getattr(error, "show", None)  # click's usage errors print themselves

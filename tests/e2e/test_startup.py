@@ -1,11 +1,12 @@
 """The command line answers at once, and readers need little."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT, environment
+from commands import ROOT, command, environment
 
 HEAVY = ("numpy", "numba", "pyarrow", "torch", "datatrove", "tokenizers")
 
@@ -55,6 +56,20 @@ def test_a_lock_reads_with_numpy_pydantic_and_yaml_alone(lock: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_stops_early_is_no_error(lock: Path) -> None:
+    """`dolmix order show ... | head` ends well, whether or not all was written."""
+    show = shlex.join(command("order", "show", lock, "--step", "1", "--json"))
+    for reader in ("head -c 10", "true"):
+        done = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {show} | {reader}"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("folder", ["pipelines", "mixes", "train"])
