@@ -100,6 +100,11 @@ def read_plan(run: Path) -> Plan:
         raise UsageError(
             f"{path}: no plan that this version of dolmix wrote ({error}). Run the pipeline again."
         ) from None
+    if found.get("format") != PLAN_FORMAT:
+        raise UsageError(
+            f"{path}: its format is {found.get('format')!r}, this version of dolmix reads "
+            f"{PLAN_FORMAT!r}. Run the pipeline again."
+        )
     return Plan(parse(Pipeline, found["pipeline"], origin=str(path)), parts, passes)
 
 

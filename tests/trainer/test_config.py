@@ -15,7 +15,7 @@ from trainer.parallel import _threads_each
 @pytest.mark.parametrize("path", sorted(Path("configs/train").glob("*.yaml")), ids=str)
 def test_every_shipped_file_loads(path: Path) -> None:
     """Each file in configs/train is valid."""
-    load(TrainConfig, path)
+    assert load(TrainConfig, path).lock
 
 
 def test_quickstart_is_small() -> None:

@@ -8,7 +8,7 @@ import builders
 import pytest
 
 from dolmix.config import parse
-from dolmix.errors import ConfigError, DataError
+from dolmix.errors import ConfigError, DataError, UsageError
 from dolmix.pipeline.plan import PASSES, Plan, make_plan, read_plan
 from dolmix.pipeline.spec import Pipeline
 
@@ -109,6 +109,16 @@ def test_a_plan_reads_back(corpus: Path, tiny_tokenizer: Path) -> None:
     again = read_plan(corpus / "run")
     assert again == plan
     assert list(again.pipeline.sources) == ["web", "docs"]
+
+
+def test_a_plan_of_another_format_is_refused(corpus: Path, tiny_tokenizer: Path) -> None:
+    """A plan that another version wrote is named with both formats."""
+    plan = plan_of(corpus, tiny_tokenizer)
+    plan.write()
+    path = corpus / "run" / "plan.json"
+    path.write_text(path.read_text().replace("dolmix-plan-1", "dolmix-plan-9"))
+    with pytest.raises(UsageError, match=r"'dolmix-plan-9'.*reads 'dolmix-plan-1'"):
+        read_plan(corpus / "run")
 
 
 def test_a_model_counts_by_its_content(corpus: Path, tiny_tokenizer: Path) -> None:
