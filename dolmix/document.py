@@ -4,10 +4,10 @@ A `TextBatch` is a run of documents of one part, in reading order, as Arrow colu
 `utf8` and `offsets` directly; nothing on the hot path turns a text into a Python string.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,16 @@ Columns: TypeAlias = dict[str, pa.Array]
 """Column name (without the filter's name) → one value a document; null = missing."""
 
 
+class Rows(Protocol):
+    """Something with one entry a document, of which documents can be chosen."""
+
+    def take(self, rows: I64Array, /) -> Self:
+        """Entries of the documents at `rows`, in that order."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
 @dataclass(frozen=True, eq=False)
 class TextBatch:
     """Documents as columns, all of one length N.
@@ -35,6 +45,8 @@ class TextBatch:
     records  (N,) int64          record number within the part, from 0, bad records counted
     fields   path → string (N,)  further fields that filters asked for, each value as JSON text
                                  (`7`, `"7"`, `3.0`); null where the record has none or JSON null
+    made        what `shared` has computed
+    taken_from  the batch that these documents were taken from, and their rows there
     """
 
     text: pa.LargeStringArray
@@ -42,6 +54,8 @@ class TextBatch:
     urls: pa.StringArray
     records: I64Array
     fields: Mapping[str, pa.StringArray]
+    made: dict[str, Any] = field(default_factory=dict, repr=False)
+    taken_from: "tuple[TextBatch, I64Array] | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.text)
@@ -66,6 +80,30 @@ class TextBatch:
         """(N,) int64: UTF-8 length of each text."""
         return np.diff(self.offsets)
 
+    def shared(self, name: str, make: Callable[[], R]) -> R:
+        """Something computed from the texts, once for this batch and for what is taken from it.
+
+        name  says what, with everything that it depends on: `words/whitespace`
+        make  computes it; called unless this batch, or one that it was taken from, has it
+        """
+        if name not in self.made:
+            found = self._inherited(name)
+            self.made[name] = make() if found is None else found
+        known: R = self.made[name]
+        return known
+
+    def _inherited(self, name: str) -> Any:
+        batch, chosen = self, []
+        while name not in batch.made:
+            if batch.taken_from is None:
+                return None
+            batch, rows = batch.taken_from
+            chosen.append(rows)
+        found = batch.made[name]
+        for rows in reversed(chosen):
+            found = found.take(rows)
+        return found
+
     def take(self, rows: I64Array | BoolArray) -> "TextBatch":
         """Select documents by position or by mask, in that order."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
@@ -76,6 +114,7 @@ class TextBatch:
             urls=self.urls.take(at),
             records=self.records[index],
             fields={path: values.take(at) for path, values in self.fields.items()},
+            taken_from=(self, index),
         )
 
     @classmethod

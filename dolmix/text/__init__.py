@@ -4,8 +4,4 @@ Every kernel takes the buffers of a whole record batch (`TextBatch.utf8`, `TextB
 releases the GIL, and has a plain-Python twin in `tests/naive.py` that it equals. Nothing is
 compiled at import: the first call compiles, later processes load the compiled code from numba's
 cache.
-
-Kernels that call one another live in one file. numba's cache notices a change of the file that a
-kernel stands in, and only of that one, so a kernel that inlined another file's code could outlive
-it.
 """

@@ -5,9 +5,12 @@ from sys import maxunicode
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from dolmix.document import I64Array, TextBatch, U8Array
+from dolmix.text.compiled import kernel
+
+LETTER, ALNUM, PUNCTUATION, TERMINAL, SPACE = 1, 2, 4, 8, 16
+"""Bits of `point_marks`."""
 
 
 @lru_cache(maxsize=1)
@@ -24,6 +27,28 @@ def letter_bits() -> U8Array:
     bits = np.packbits(flags, bitorder="little")
     bits.setflags(write=False)
     return bits
+
+
+@lru_cache(maxsize=1)
+def point_marks() -> U8Array:
+    """Marks of every code point: LETTER | ALNUM | PUNCTUATION | TERMINAL | SPACE.
+
+    returns  (1114112,) uint8, read-only, by code point
+
+    Letters, alphanumerics and spaces are those of the running Python (`str.isalpha`, `isalnum`,
+    `isspace`); punctuation and terminal punctuation are the sets of the installed datatrove
+    (`utils/text.py`). Built once a process, in about 0.3 s.
+    """
+    from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION
+
+    points = [chr(c) for c in range(maxunicode + 1)]
+    marks = np.fromiter((c.isalpha() for c in points), np.uint8) * np.uint8(LETTER)
+    marks |= np.fromiter((c.isalnum() for c in points), np.uint8) * np.uint8(ALNUM)
+    marks |= np.fromiter((c.isspace() for c in points), np.uint8) * np.uint8(SPACE)
+    marks[[ord(c) for c in PUNCTUATION_SET]] |= PUNCTUATION
+    marks[[ord(c) for c in TERMINAL_PUNCTUATION]] |= TERMINAL
+    marks.setflags(write=False)
+    return marks
 
 
 def cut_pieces(texts: TextBatch, chars: int) -> tuple[TextBatch, I64Array]:
@@ -49,7 +74,7 @@ def cut_pieces(texts: TextBatch, chars: int) -> tuple[TextBatch, I64Array]:
     return pieces, owners
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_pieces(
     utf8: U8Array, offsets: I64Array, chars: int, starts: I64Array, owners: I64Array
 ) -> int:
@@ -76,3 +101,58 @@ def find_pieces(
             left -= 1
     starts[count] = offsets[-1]
     return count
+
+
+@kernel
+def decode(utf8: U8Array, i: int, stop: int) -> tuple[int, int]:
+    """Code point of the multi-byte character at `i`, and the position after it."""
+    lead = np.int64(utf8[i])
+    more = 1
+    if lead >= 0xE0:
+        more = 2
+    if lead >= 0xF0:
+        more = 3
+    point = lead & (0x3F >> more)
+    end = min(i + 1 + more, stop)
+    for j in range(i + 1, end):
+        point = point << 6 | np.int64(utf8[j]) & 0x3F
+    return int(min(point, np.int64(0x10FFFF))), end
+
+
+@kernel
+def skip_space(utf8: U8Array, i: int, stop: int) -> int:
+    """Position of the first character from `i` on that is no whitespace, or `stop`."""
+    while i < stop:
+        width = space_width(utf8, i, stop)
+        if width == 0:
+            break
+        i += width
+    return i
+
+
+@kernel
+def may_be_space(byte: int) -> bool:
+    """Whether a whitespace character can start with this byte."""
+    return byte <= 0x20 or byte == 0xC2 or 0xE1 <= byte <= 0xE3
+
+
+@kernel
+def space_width(utf8: U8Array, i: int, stop: int) -> int:
+    """Bytes of the whitespace character at `i`, 0 if there is none."""
+    byte = utf8[i]
+    if byte <= 0x20:
+        return int(byte == 0x20 or 0x09 <= byte <= 0x0D or byte >= 0x1C)
+    if byte < 0xC2 or byte > 0xE3 or i + 1 >= stop:
+        return 0
+    second = utf8[i + 1]
+    if byte == 0xC2:
+        return 2 * int(second == 0x85 or second == 0xA0)  # noqa: PLR1714 - no sets in a kernel
+    if byte < 0xE1 or i + 2 >= stop:
+        return 0
+    third = utf8[i + 2]
+    if byte == 0xE1:
+        return 3 * int(second == 0x9A and third == 0x80)
+    if byte == 0xE3:
+        return 3 * int(second == 0x80 and third == 0x80)
+    general = second == 0x80 and (third <= 0x8A or 0xA8 <= third <= 0xA9 or third == 0xAF)
+    return 3 * int(general or (second == 0x81 and third == 0x9F))

@@ -8,9 +8,9 @@ or last line, and an empty text is one empty line.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
+from dolmix.text.compiled import kernel
 
 FNV_START = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x00000100000001B3)
@@ -63,7 +63,7 @@ def line_marks(texts: TextBatch, *, merge: bool) -> LineMarks:
     return LineMarks(counts[0], counts[1], counts[2])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_lines(
     utf8: U8Array,
     offsets: I64Array,
@@ -102,7 +102,7 @@ def hash_lines(
         ends[n + 1] = line
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mark_lines(utf8: U8Array, offsets: I64Array, merge: bool, counts: I64Array) -> None:
     """Count lines, bullets and ellipses.
 
@@ -130,7 +130,7 @@ def mark_lines(utf8: U8Array, offsets: I64Array, merge: bool, counts: I64Array) 
             counts[2, n] += _ellipsis_before(utf8, begin, i)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _ellipsis_before(utf8: U8Array, begin: int, end: int) -> bool:
     return (
         end - begin >= 3

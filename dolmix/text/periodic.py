@@ -9,15 +9,15 @@ above a third of the document.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dolmix.document import I64Array
+from dolmix.text.compiled import kernel
 
 MAX_PERIOD = 13
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def periodic_times(units: NDArray[Any], ends: I64Array) -> I64Array:
     """Find how many times the most repeated span stands in a row.
 

@@ -7,9 +7,9 @@ beyond the hashes that come in.
 """
 
 import numpy as np
-from numba import njit
 
 from dolmix.document import F64Array, I64Array, U64Array
+from dolmix.text.compiled import kernel
 
 LONGEST = 10
 """N-grams are measured from 2 to this many words."""
@@ -18,7 +18,7 @@ LONGEST_TOP = 4
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def duplicate_sums(hashes: U64Array, weights: I64Array, ends: I64Array) -> I64Array:
     """Count the elements that occur more than once in their document, every occurrence included.
 
@@ -43,7 +43,7 @@ def duplicate_sums(hashes: U64Array, weights: I64Array, ends: I64Array) -> I64Ar
     return sums
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def top_counts(hashes: U64Array, ends: I64Array) -> I64Array:
     """Count the most and the second most frequent element of each document.
 
@@ -69,7 +69,7 @@ def top_counts(hashes: U64Array, ends: I64Array) -> I64Array:
     return top
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ngram_shares(hashes: U64Array, chars: I64Array, ends: I64Array) -> F64Array:
     """Measure the characters in repeated word n-grams, for n from 2 to 10.
 
@@ -112,7 +112,7 @@ def ngram_shares(hashes: U64Array, chars: I64Array, ends: I64Array) -> F64Array:
     return shares
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _overlap(pairs: U64Array, places: I64Array, live: int) -> int:
     """Name each n-gram by its two (n - 1)-grams, in place; on entry `pairs` has their numbers."""
     kept = 0
@@ -124,7 +124,7 @@ def _overlap(pairs: U64Array, places: I64Array, live: int) -> int:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _keep_repeated(
     pairs: U64Array,
     places: I64Array,
@@ -146,7 +146,7 @@ def _keep_repeated(
     return kept, repeated
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _top_chars(
     counts: I64Array,
     ids: I64Array,
@@ -168,7 +168,7 @@ def _top_chars(
     return int(count * (sums[places[i] + n] - sums[places[i]]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _identify(
     elements: U64Array,
     size: int,
@@ -206,7 +206,7 @@ def _identify(
     return distinct
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _tables(most: int) -> tuple[I64Array, U64Array, I64Array, I64Array]:
     """Scratch for `_identify` on up to `most` elements: slots, keys, counts, ids."""
     room = 2
@@ -216,7 +216,7 @@ def _tables(most: int) -> tuple[I64Array, U64Array, I64Array, I64Array]:
     return slots, np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _longest(ends: I64Array) -> int:
     longest = 0
     for n in range(ends.size - 1):

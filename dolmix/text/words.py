@@ -11,10 +11,10 @@ share a hash with a probability of about w**2 / 2**65: 3e-8 for a million.
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from dolmix.document import F64Array, I64Array, TextBatch, U8Array, U64Array
-from dolmix.text.characters import letter_bits
+from dolmix.text.characters import decode, letter_bits, may_be_space, skip_space, space_width
+from dolmix.text.compiled import kernel
 
 FNV_START = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x00000100000001B3)
@@ -34,12 +34,23 @@ class Words:
 
     hashes  (W,) uint64     hash of each word's bytes
     chars   (W,) int64      length of each word in characters
+    starts  (W,) int64      where each word starts, in bytes from the start of its document
+    stops   (W,) int64      where it ends, likewise
     ends    (N + 1,) int64  document n has words [ends[n], ends[n + 1])
     """
 
     hashes: U64Array
     chars: I64Array
+    starts: I64Array
+    stops: I64Array
     ends: I64Array
+
+    def take(self, rows: I64Array) -> "Words":
+        """Words of the documents chosen by position, in that order."""
+        counts = np.diff(self.ends)[rows]
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        at = np.repeat(self.ends[rows] - ends[:-1], counts) + np.arange(ends[-1])
+        return Words(self.hashes[at], self.chars[at], self.starts[at], self.stops[at], ends)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +77,11 @@ def split_words(texts: TextBatch) -> Words:
     offsets = texts.offsets
     room = int(offsets[-1] - offsets[0] + len(texts)) // 2 + 1
     hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int64)
+    spans = np.empty((2, room), np.int64)
     ends = np.zeros(len(texts) + 1, np.int64)
-    hash_words(texts.utf8, offsets, hashes, chars, ends)
-    return Words(hashes[: ends[-1]], chars[: ends[-1]], ends)
+    hash_words(texts.utf8, offsets, hashes, chars, spans, ends)
+    count = ends[-1]
+    return Words(hashes[:count], chars[:count], spans[0, :count], spans[1, :count], ends)
 
 
 def word_statistics(texts: TextBatch) -> WordStatistics:
@@ -79,16 +92,22 @@ def word_statistics(texts: TextBatch) -> WordStatistics:
     return WordStatistics(counts[0], counts[1], counts[2], counts[3], medians)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_words(
-    utf8: U8Array, offsets: I64Array, hashes: U64Array, chars: I64Array, ends: I64Array
+    utf8: U8Array,
+    offsets: I64Array,
+    hashes: U64Array,
+    chars: I64Array,
+    spans: I64Array,
+    ends: I64Array,
 ) -> None:
-    """Fill in the hash and length of every word.
+    """Fill in the hash, length and place of every word.
 
     utf8     (B,) uint8       bytes of all documents
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
     hashes   (>= W,) uint64   out; (B + N) // 2 entries are always enough
     chars    (>= W,) int64    out
+    spans    (2, >= W) int64  out; start and stop of each word, in bytes from its document's start
     ends     (N + 1,) int64   out; words before each document's end
 
     O(B). Twin: tests/naive.py `split_words`.
@@ -97,24 +116,26 @@ def hash_words(
     ends[0] = 0
     for n in range(offsets.size - 1):
         stop = offsets[n + 1]
-        i = _skip_space(utf8, offsets[n], stop)
+        i = skip_space(utf8, offsets[n], stop)
         while i < stop:
             code, length = FNV_START, 0
+            spans[0, word] = i - offsets[n]
             while i < stop:
                 byte = utf8[i]
-                if _may_be_space(byte) and _space_width(utf8, i, stop) > 0:
+                if may_be_space(byte) and space_width(utf8, i, stop) > 0:
                     break
                 code = (code ^ np.uint64(byte)) * FNV_PRIME
                 length += (byte & 0xC0) != 0x80
                 i += 1
             hashes[word] = code
             chars[word] = length
+            spans[1, word] = i - offsets[n]
             word += 1
-            i = _skip_space(utf8, i, stop)
+            i = skip_space(utf8, i, stop)
         ends[n + 1] = word
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def measure_words(
     utf8: U8Array, offsets: I64Array, letters: U8Array, counts: I64Array, medians: F64Array
 ) -> None:
@@ -131,7 +152,7 @@ def measure_words(
     lengths = np.zeros(SHORT_LENGTHS, np.int64)
     for n in range(offsets.size - 1):
         stop = offsets[n + 1]
-        i = _skip_space(utf8, offsets[n], stop)
+        i = skip_space(utf8, offsets[n], stop)
         while i < stop:
             begin = i
             i, length, marks = _read_word(utf8, i, stop, letters)
@@ -140,7 +161,7 @@ def measure_words(
             counts[2, n] += marks >> 1
             counts[3, n] += i - begin <= 4 and _is_required(utf8, begin, i)
             lengths[min(length, SHORT_LENGTHS - 1)] += 1
-            i = _skip_space(utf8, i, stop)
+            i = skip_space(utf8, i, stop)
         words = counts[0, n]
         if words > 0:
             low, high = _nth(lengths, (words - 1) // 2), _nth(lengths, words // 2)
@@ -150,14 +171,14 @@ def measure_words(
             lengths[:] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _read_word(utf8: U8Array, i: int, stop: int, letters: U8Array) -> tuple[int, int, int]:
     """Read the word at `i`: position after it, characters, and SYMBOL | LETTER as it has them."""
     length, marks = 0, 0
     while i < stop:
         byte = utf8[i]
         if byte < 0x80:
-            if _may_be_space(byte) and _space_width(utf8, i, stop) > 0:
+            if may_be_space(byte) and space_width(utf8, i, stop) > 0:
                 break
             if 0x61 <= byte | 0x20 <= 0x7A:
                 marks |= LETTER
@@ -165,9 +186,9 @@ def _read_word(utf8: U8Array, i: int, stop: int, letters: U8Array) -> tuple[int,
                 marks |= SYMBOL
             i += 1
         else:
-            if _may_be_space(byte) and _space_width(utf8, i, stop) > 0:
+            if may_be_space(byte) and space_width(utf8, i, stop) > 0:
                 break
-            point, i = _decode(utf8, i, stop)
+            point, i = decode(utf8, i, stop)
             if point == 0x2026:
                 marks |= SYMBOL
             elif letters[point >> 3] >> (point & 7) & 1:
@@ -176,7 +197,7 @@ def _read_word(utf8: U8Array, i: int, stop: int, letters: U8Array) -> tuple[int,
     return i, length, marks
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_required(utf8: U8Array, begin: int, end: int) -> bool:
     packed = np.int64(0)
     for i in range(begin, end):
@@ -187,18 +208,18 @@ def _is_required(utf8: U8Array, begin: int, end: int) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _median_by_sorting(utf8: U8Array, begin: int, stop: int, words: int, letters: U8Array) -> float:
     lengths = np.empty(words, np.int64)
-    i = _skip_space(utf8, begin, stop)
+    i = skip_space(utf8, begin, stop)
     for w in range(words):
         i, lengths[w], _ = _read_word(utf8, i, stop, letters)
-        i = _skip_space(utf8, i, stop)
+        i = skip_space(utf8, i, stop)
     lengths.sort()
     return float(lengths[(words - 1) // 2] + lengths[words // 2]) / 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nth(histogram: I64Array, rank: int) -> int:
     """Value of the given rank, from 0, in a histogram that holds more than `rank` values."""
     value, seen = 0, histogram[0]
@@ -206,57 +227,3 @@ def _nth(histogram: I64Array, rank: int) -> int:
         value += 1
         seen += histogram[value]
     return value
-
-
-@njit(cache=True, nogil=True)
-def _decode(utf8: U8Array, i: int, stop: int) -> tuple[int, int]:
-    """Code point of the multi-byte character at `i`, and the position after it."""
-    lead = np.int64(utf8[i])
-    more = 1
-    if lead >= 0xE0:
-        more = 2
-    if lead >= 0xF0:
-        more = 3
-    point = lead & (0x3F >> more)
-    end = min(i + 1 + more, stop)
-    for j in range(i + 1, end):
-        point = point << 6 | np.int64(utf8[j]) & 0x3F
-    return int(min(point, np.int64(0x10FFFF))), end
-
-
-@njit(cache=True, nogil=True)
-def _skip_space(utf8: U8Array, i: int, stop: int) -> int:
-    while i < stop:
-        width = _space_width(utf8, i, stop)
-        if width == 0:
-            break
-        i += width
-    return i
-
-
-@njit(cache=True, nogil=True)
-def _may_be_space(byte: int) -> bool:
-    """Whether a whitespace character can start with this byte."""
-    return byte <= 0x20 or byte == 0xC2 or 0xE1 <= byte <= 0xE3
-
-
-@njit(cache=True, nogil=True)
-def _space_width(utf8: U8Array, i: int, stop: int) -> int:
-    """Bytes of the whitespace character at `i`, 0 if there is none."""
-    byte = utf8[i]
-    if byte <= 0x20:
-        return int(byte == 0x20 or 0x09 <= byte <= 0x0D or byte >= 0x1C)
-    if byte < 0xC2 or byte > 0xE3 or i + 1 >= stop:
-        return 0
-    second = utf8[i + 1]
-    if byte == 0xC2:
-        return 2 * int(second == 0x85 or second == 0xA0)  # noqa: PLR1714 - no sets in a kernel
-    if byte < 0xE1 or i + 2 >= stop:
-        return 0
-    third = utf8[i + 2]
-    if byte == 0xE1:
-        return 3 * int(second == 0x9A and third == 0x80)
-    if byte == 0xE3:
-        return 3 * int(second == 0x80 and third == 0x80)
-    general = second == 0x80 and (third <= 0x8A or 0xA8 <= third <= 0xA9 or third == 0xAF)
-    return 3 * int(general or (second == 0x81 and third == 0x9F))

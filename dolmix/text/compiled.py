@@ -1,0 +1,36 @@
+"""How kernels are compiled: once, cached on disk, without the GIL.
+
+numba's cache notices a change of the file that a kernel stands in, and only of that one, though a
+kernel may inline another file's code. `kernel` stamps every cache entry with the state of the whole
+package instead, so that no stale code outlives a change.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from numba import njit
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function at its first call: cached across processes, releasing the GIL.
+
+    Signatures are lazy, since an eager one refuses read-only arrays, and so every Arrow buffer. A
+    kernel may call kernels of any module of this package.
+    """
+    compiled = njit(cache=True, nogil=True)(function)
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = _stamp()  # noqa: SLF001 - numba has no public way to say this
+    return compiled  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1)
+def _stamp() -> tuple[float, int]:
+    """Newest change and total size of the package's files, as numba stamps one file."""
+    stats = [path.stat() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)

@@ -1,0 +1,48 @@
+"""Word splitters by name, and the words of a batch, split once however many filters ask.
+
+    whitespace  Python's `str.split()`
+    unicode     UAX #29 words, as the package uniseg finds them
+    spacy-en    spaCy's blank English tokenizer as datatrove 0.10 uses it: tokens stripped, and
+                left out if empty; needs spaCy (the extra `spacy`) for its tables
+
+A filter records the name of its splitter with every column, and `splitter_digest` in its task key.
+"""
+
+from typing import Literal, TypeAlias
+
+from dolmix.document import TextBatch
+from dolmix.text.words import Words, split_words
+
+Splitter: TypeAlias = Literal["whitespace", "unicode", "spacy-en"]
+
+
+def words_of(texts: TextBatch, splitter: Splitter) -> Words:
+    """Words of every document; a batch is split once a splitter, its selections never again.
+
+    Raises FilterError for `spacy-en` without spaCy.
+    """
+    return texts.shared(f"words/{splitter}", lambda: _split(texts, splitter))
+
+
+def splitter_digest(splitter: Splitter) -> str:
+    """Digest what the words depend on beyond dolmix's own code; empty for nothing.
+
+    Raises FilterError for `spacy-en` without spaCy.
+    """
+    if splitter == "spacy-en":
+        from dolmix.text.spacy_en import tables_digest
+
+        return tables_digest()
+    return ""
+
+
+def _split(texts: TextBatch, splitter: Splitter) -> Words:
+    if splitter == "whitespace":
+        return split_words(texts)
+    if splitter == "unicode":
+        from dolmix.text.unicode_words import split_unicode_words
+
+        return split_unicode_words(texts)
+    from dolmix.text.spacy_en import split_spacy_en
+
+    return split_spacy_en(texts)
