@@ -106,7 +106,7 @@ class TextBatch:
 
     def take(self, rows: I64Array | BoolArray) -> "TextBatch":
         """Select documents by position or by mask, in that order."""
-        index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        index: I64Array = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows.astype(np.int64)
         at = pa.array(index)
         return TextBatch(
             text=self.text.take(at),

@@ -31,7 +31,7 @@ def letter_bits() -> U8Array:
 
 @lru_cache(maxsize=1)
 def point_marks() -> U8Array:
-    """Marks of every code point: LETTER | ALNUM | PUNCTUATION | TERMINAL | SPACE.
+    """Mark every code point: LETTER | ALNUM | PUNCTUATION | TERMINAL | SPACE.
 
     returns  (1114112,) uint8, read-only, by code point
 

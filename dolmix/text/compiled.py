@@ -8,7 +8,7 @@ package instead, so that no stale code outlives a change.
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from numba import njit
 
@@ -23,10 +23,10 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     kernel may call kernels of any module of this package.
     """
     compiled = njit(cache=True, nogil=True)(function)
-    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = _stamp()  # noqa: SLF001 - numba has no public way to say this
-    return compiled  # type: ignore[no-any-return]
+    return compiled
 
 
 @lru_cache(maxsize=1)

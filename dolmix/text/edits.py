@@ -29,7 +29,7 @@ class Edits:
     ends: I64Array
 
     def to_column(self) -> pa.ListArray:
-        """The spans as an edit column, null for a document without any."""
+        """Give the spans as an edit column, null for a document without any."""
         raise NotImplementedError
 
 
@@ -39,7 +39,7 @@ def read_edits(column: pa.ListArray) -> Edits:
 
 
 def edited(texts: TextBatch, edits: Edits) -> TextBatch:
-    """The texts after their edits; everything else as it was."""
+    """Texts after their edits; everything else as it was."""
     raise NotImplementedError
 
 
