@@ -20,7 +20,8 @@ def run(path: PipelineFile, settings: Overrides = None, as_json: AsJson = False)
     """
     from dolmix.config import load
     from dolmix.pipeline.engine import run_pipeline
-    from dolmix.pipeline.funnel import funnels, silent_rules
+    from dolmix.pipeline.findings import silent_rules
+    from dolmix.pipeline.funnel import funnels
     from dolmix.pipeline.spec import Pipeline
 
     plan = run_pipeline(load(Pipeline, path, settings or []))
@@ -56,7 +57,7 @@ def status(run: RunDir, as_json: AsJson = False) -> None:
 
     Example: dolmix status runs/quickstart
     """
-    from dolmix.pipeline.funnel import status as read_status
+    from dolmix.pipeline.findings import status as read_status
 
     facts = read_status(run)
     if as_json:
@@ -90,7 +91,8 @@ def _steps(funnel: "Funnel") -> "Iterator[list[object]]":
     for label in funnel.steps:
         reasons = funnel.reasons_of(label)
         left -= sum(reasons.values())
-        listed = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+        notes = [f"{reason} {count:,}" for reason, count in reasons.items()]
+        listed = ", ".join([*notes, *filter(None, [funnel.edit_of(label)])])
         yield [f"  {label}", sum(reasons.values()), left, listed]
 
 

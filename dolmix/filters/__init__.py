@@ -8,19 +8,40 @@ from typing import Annotated
 from pydantic import Field
 
 from dolmix.filters.base import Filter, Rule, judge
-from dolmix.filters.code import Stars, WordShare
+from dolmix.filters.c4 import C4
+from dolmix.filters.code import Code
+from dolmix.filters.datatrove import Datatrove
+from dolmix.filters.fineweb import FineWeb
 from dolmix.filters.gopher import Gopher
 from dolmix.filters.language import Language
 from dolmix.filters.repetition import Repetition
+from dolmix.filters.rule import ColumnRule
+from dolmix.filters.stars import Stars
+from dolmix.filters.word_share import WordShare
 
 AnyFilter = Annotated[
-    Language | Gopher | Repetition | Stars | WordShare, Field(discriminator="type")
+    Language
+    | Gopher
+    | Repetition
+    | C4
+    | FineWeb
+    | Code
+    | Stars
+    | WordShare
+    | ColumnRule
+    | Datatrove,
+    Field(discriminator="type"),
 ]
 """A filter as a pipeline file writes it: `{type: gopher, ...}`."""
 
 __all__ = [
+    "C4",
     "AnyFilter",
+    "Code",
+    "ColumnRule",
+    "Datatrove",
     "Filter",
+    "FineWeb",
     "Gopher",
     "Language",
     "Repetition",

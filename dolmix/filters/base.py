@@ -3,6 +3,9 @@
 A filter is its own configuration: its fields are its thresholds. `columns` may read text; `rules`
 may not, so a threshold can change without reading a document again. Names inside a filter are bare
 (`word_count`); outside they carry the filter's name (`gopher.word_count`), and so do reasons.
+
+A filter that rewrites texts says so (`rewrites`) and writes the column `edit`: spans of the texts
+that it was given. Whoever runs the filters applies it; no filter ever hands on a text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,12 +16,15 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from dolmix.config import Name, Schema
 from dolmix.document import BoolArray, Columns, TextBatch
 from dolmix.errors import FilterError
 
 OnMissing = Literal["keep", "drop", "fail"]
+EDIT = "edit"
+"""Bare name of the column in which a filter that rewrites texts says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class Rule:
     """
 
     column: str
+    """Bare name of a column of the filter, or full name of one that its `reads` lists."""
     below: float | None = None
     """Drop when value < limit."""
     at_most: float | None = None
@@ -43,6 +50,9 @@ class Rule:
     """Bare reason code; the column's name when empty. Two rules on one column need one each."""
     on_missing: OnMissing = "keep"
     """What a null value means: keep the document, drop it (reason + `_missing`), or stop."""
+    reason_from: str = ""
+    """Column that holds the bare reason code of each document that the rule drops; `reason` stands
+    where it is null."""
 
     @property
     def code(self) -> str:
@@ -93,6 +103,8 @@ class Filter(Schema):
 
     version: ClassVar[int] = 1
     """Raised whenever the meaning of a column changes; enters task keys and column metadata."""
+    rewrites: ClassVar[bool] = False
+    """Whether filters of this class may change texts, by the column `edit`."""
     type: str
     name: Name | None = None
     """Prefix of this filter's columns and reasons, unique in a source; its type when not given."""
@@ -112,6 +124,21 @@ class Filter(Schema):
         """Word splitter by name, where the filter has words; kept in each column's metadata."""
         return ""
 
+    @property
+    def has_edit(self) -> bool:
+        """Whether this filter, with its settings, writes the column `edit`."""
+        return self.rewrites and EDIT in self.column_types()
+
+    def edit_counts(self) -> tuple[str, ...]:
+        """Columns that count what the edit did, by rule; a run reports their sums."""
+        if not self.has_edit:
+            return ()
+        return tuple(c for c, kind in self.column_types().items() if pa.types.is_integer(kind))
+
+    def reads(self) -> tuple[str, ...]:
+        """Full names of columns of earlier filters of the source that `rules` judge."""
+        return ()
+
     def fields(self) -> tuple[str, ...]:
         """Dotted paths of record fields that `columns` reads from `TextBatch.fields`."""
         return ()
@@ -122,6 +149,12 @@ class Filter(Schema):
         Raises FilterError if a file is missing, with how to get it.
         """
         return {}
+
+    def begin_part(self) -> None:
+        """Be told that documents of another part follow: forget what was left behind, if anything.
+
+        A filter that has a state in spite of all is thus a function of its part.
+        """
 
     def columns(self, texts: TextBatch) -> Columns:
         """Compute one value a document for each column, null where there is none."""
@@ -136,10 +169,25 @@ class Filter(Schema):
         raise NotImplementedError
 
 
+def identity(filter_: Filter) -> dict[str, Any]:
+    """Name what a filter's columns and verdicts depend on; a file counts by its digest, not path.
+
+    Raises FilterError for a file that is missing.
+    """
+    digests = filter_.digests()
+    config = {
+        field: value
+        for field, value in filter_.model_dump(mode="json").items()
+        if not (field in digests and isinstance(value, str))
+    }
+    return {"config": config, "version": filter_.version, "digests": digests}
+
+
 def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray:
     """Reason per document: the first rule that fires, as `<filter name>.<code>`, null = keep.
 
-    columns  from `filter_.columns(texts)`, (N,) each
+    columns  from `filter_.columns(texts)`, (N,) each; those that `filter_.reads` lists besides, by
+             their full names
     texts    N documents; only an error reads it, to say which document it is about
 
     Raises FilterError under `on_missing: fail`, naming the column and the first document without
@@ -156,11 +204,31 @@ def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray
         missing = ~_present(values) & (decided < 0)
         if rule.on_missing == "fail" and missing.any():
             raise FilterError(_missing_values(filter_, rule, missing, texts))
-        decided[(decided < 0) & rule.fires(values)] = len(codes)
+        hit = (decided < 0) & rule.fires(values)
+        decided[hit] = len(codes)
         if rule.on_missing == "drop":
             decided[missing] = len(codes) + 1
-        codes += [f"{filter_.label}.{rule.code}", f"{filter_.label}.{rule.missing_code}"]
-    return pa.array(codes, pa.string()).take(pa.array(decided, mask=decided < 0))
+        codes += [rule.code, rule.missing_code]
+        if rule.reason_from:
+            codes += _reasons_from(columns[rule.reason_from], hit, decided, first=len(codes))
+    reasons = pa.array([f"{filter_.label}.{code}" for code in codes], pa.string())
+    return reasons.take(pa.array(decided, mask=decided < 0))
+
+
+def _reasons_from(
+    values: pa.Array, hit: BoolArray, decided: NDArray[np.int32], *, first: int
+) -> list[str]:
+    """Point the dropped documents to the reasons of their own, numbered from `first`; returns them.
+
+    values   (N,) string; null leaves `decided` as it is
+    hit      (N,) bool: documents that the rule drops
+    decided  (N,) int32, changed in place
+    """
+    named = hit & _present(values)
+    own = values.filter(pa.array(named)).dictionary_encode()
+    decided[named] = first + own.indices.to_numpy(zero_copy_only=False)
+    reasons: list[str] = own.dictionary.to_pylist()
+    return reasons
 
 
 def with_preset(
@@ -206,11 +274,15 @@ def _no_such_column(filter_: Filter, rule: Rule, columns: Columns) -> str:
     )
 
 
+def _full_name(filter_: Filter, column: str) -> str:
+    return column if "." in column else f"{filter_.label}.{column}"
+
+
 def _missing_values(filter_: Filter, rule: Rule, missing: BoolArray, texts: TextBatch) -> str:
     rows = np.flatnonzero(missing)
     others = f", as it is for {rows.size - 1:,} more of the {len(texts):,} documents read with it"
     return (
-        f"{document_at(texts, int(rows[0]))}: {filter_.label}.{rule.column} is missing"
+        f"{document_at(texts, int(rows[0]))}: {_full_name(filter_, rule.column)} is missing"
         f"{others if rows.size > 1 else ''}. Set {filter_.label}.on_missing to keep or drop, or "
         f"mend the input."
     )

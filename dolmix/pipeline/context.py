@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 from dolmix.document import BoolArray, TextBatch
 from dolmix.errors import DataError
 from dolmix.files import commit
+from dolmix.pipeline.decisions import last_edit
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook, TaskRecord
 from dolmix.pipeline.spec import Source
 from dolmix.sources import BadRecord, Part, PartReader, read_part
+from dolmix.text.edits import Edits, edited
 
 REPORT_EVERY_S = 0.5
 
@@ -33,6 +35,25 @@ class TaskResult:
 
     outputs: Mapping[str, Path] = field(default_factory=dict)
     counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBatch:
+    """Documents that the filter pass judged, read again."""
+
+    row: int
+    """Row of the first document in the decisions."""
+    original: TextBatch
+    """The documents as they were read."""
+    edits: Edits | None
+    """What all filters together changed, as spans of the original; None where none can."""
+
+    def take(self, rows: BoolArray) -> TextBatch:
+        """Choose documents by mask, with their texts as the filters left them."""
+        chosen = self.original if rows.all() else self.original.take(rows)
+        if self.edits is None:
+            return chosen
+        return edited(chosen, self.edits.take(np.flatnonzero(rows)))
 
 
 @dataclass
@@ -92,17 +113,21 @@ class TaskContext:
         path = self.run / self.upstream("filter").outputs["decisions"]
         return pq.read_table(path, columns=columns)
 
-    def judged_batches(self) -> Iterator[tuple[int, TextBatch]]:
-        """Read the part again: (row of the batch's first document in the decisions, batch).
+    def judged_batches(self) -> Iterator["JudgedBatch"]:
+        """Read the part again, batch by batch, with the edits that the filters made.
 
         Raises DataError if the documents are not those that the filter pass judged.
         """
-        records = self.decisions(["record"])["record"].to_numpy()
+        names = self.source.edit_names()
+        decided = self.decisions(["record", *names]).combine_chunks()
+        records = decided["record"].to_numpy()
         row = 0
         for batch in self.open_part():
+            rows = decided.slice(row, len(batch))
             if not np.array_equal(batch.records, records[row : row + len(batch)]):
                 raise self._other_documents()
-            yield row, batch
+            columns = [rows[name].combine_chunks() for name in names]
+            yield JudgedBatch(row, batch, last_edit(columns) if columns else None)
             row += len(batch)
         if row != len(records):
             raise self._other_documents()

@@ -1,12 +1,11 @@
 """What a run kept and why the rest went: counts per source and reason, from task records."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from dolmix.pipeline.plan import Plan, Task, read_plan
+from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook, TaskRecord
 
 
@@ -26,6 +25,15 @@ class Funnel:
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason → documents, filters and dedup."""
     dropped_bytes: Counter[str] = field(default_factory=Counter)
+    edits: dict[str, Counter[str]] = field(default_factory=dict)
+    """Filter that rewrites → `documents` that it judged and changed, `removed_bytes` of those."""
+    edit_counts: dict[str, Counter[str]] = field(default_factory=dict)
+    """Filter that rewrites → its columns that count what its edit did, summed over those judged."""
+    kept_by_filters: int = 0
+    kept_text_bytes: int = 0
+    """Bytes of the texts that the filters kept, after their edits."""
+    emptied: int = 0
+    """Documents that the filters kept and whose edits left no text."""
     kept: int = 0
     tokens: int = 0
     store: str = ""
@@ -40,6 +48,15 @@ class Funnel:
         mine = [(r.partition(".")[2], n) for r, n in self.dropped.items() if _label(r) == label]
         return dict(sorted(mine, key=lambda item: (-item[1], item[0])))
 
+    def edit_of(self, label: str) -> str:
+        """Say what a filter's edit did, empty for a filter that rewrote nothing."""
+        edit = self.edits.get(label, Counter())
+        if not edit["documents"]:
+            return ""
+        counts = [f"{c} {n:,}" for c, n in self.edit_counts[label].items() if n]
+        size = f"{edit['removed_bytes']:,} bytes out"
+        return ", ".join([f"edited {edit['documents']:,}", size, *counts])
+
     def describe(self) -> dict[str, Any]:
         """Funnel as plain data."""
         return {
@@ -51,6 +68,11 @@ class Funnel:
             "judged": dict(self.judged),
             "dropped": dict(self.dropped),
             "dropped_bytes": dict(self.dropped_bytes),
+            "edits": {label: dict(counts) for label, counts in self.edits.items()},
+            "edit_counts": {label: dict(counts) for label, counts in self.edit_counts.items()},
+            "kept_by_filters": self.kept_by_filters,
+            "kept_text_bytes": self.kept_text_bytes,
+            "emptied": self.emptied,
             "kept": self.kept,
             "tokens": self.tokens,
             "store": self.store,
@@ -74,6 +96,7 @@ def funnels(plan: Plan) -> list[Funnel]:
         funnel.judged.update(counts["judged"])
         funnel.dropped.update(counts["dropped"])
         funnel.dropped_bytes.update(counts["dropped_bytes"])
+        _add_edits(funnel, counts)
     for _, record in _done(plan, "clusters"):
         for source, counts in record.counts["dropped"].items():
             made[source].dropped.update(counts)
@@ -88,36 +111,15 @@ def funnels(plan: Plan) -> list[Funnel]:
     return list(made.values())
 
 
-def silent_rules(plan: Plan) -> list[str]:
-    """Warn of filters that dropped all they saw, and of rules that never fired."""
-    warnings = []
-    for funnel in funnels(plan):
-        quiet = []
-        for filter_ in plan.pipeline.sources[funnel.source].filters:
-            judged, reasons = funnel.judged[filter_.label], funnel.reasons_of(filter_.label)
-            if judged and sum(reasons.values()) == judged:
-                warnings.append(
-                    f"{funnel.source}: {filter_.label} dropped all {judged:,} documents"
-                )
-            never = [r.code for r in filter_.rules() if r.active and r.code not in reasons]
-            if judged and never:
-                quiet.append(f"{filter_.label} ({', '.join(never)})")
-        if quiet:
-            warnings.append(f"{funnel.source}: never fired: {'; '.join(quiet)}")
-    return warnings
-
-
-def status(run: Path) -> dict[str, Any]:
-    """Tell how far a run is: tasks done per pass, from `plan.json` and the records.
-
-    Raises UsageError for a folder that holds no run.
-    """
-    plan, book = read_plan(run), RecordBook(run)
-    passes = [
-        {"pass": name, "tasks": len(tasks), "done": sum(book.has(name, t.key) for t in tasks)}
-        for name, tasks in plan.passes.items()
-    ]
-    return {"name": plan.pipeline.name, "run": str(run), "passes": passes}
+def _add_edits(funnel: Funnel, counts: Mapping[str, Any]) -> None:
+    """Add what edits did in one part; records written before there were edits do not say."""
+    for label, numbers in counts.get("edits", {}).items():
+        funnel.edits.setdefault(label, Counter()).update(numbers)
+    for label, numbers in counts.get("edit_counts", {}).items():
+        funnel.edit_counts.setdefault(label, Counter()).update(numbers)
+    funnel.kept_by_filters += counts["kept"]
+    funnel.kept_text_bytes += counts.get("kept_text_bytes", counts["kept_bytes"])
+    funnel.emptied += counts.get("emptied", 0)
 
 
 def _label(reason: str) -> str:

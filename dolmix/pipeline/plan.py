@@ -20,7 +20,7 @@ from dolmix.config import parse
 from dolmix.errors import ConfigError, DataError, FilterError, Problem, UsageError
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
-from dolmix.filters.base import Filter
+from dolmix.filters.base import Filter, identity
 from dolmix.pipeline.spec import Pipeline
 from dolmix.sources import Part, plan_parts
 from dolmix.tokenizer import Tokenizer
@@ -138,7 +138,12 @@ def make_plan(pipeline: Pipeline) -> Plan:
 
 def task_key(pass_name: str, depends_on: dict[str, Any]) -> str:
     """Identity of a task's result, 64 hex digits."""
-    return fingerprint({"format": KEY_FORMAT, "pass": pass_name, **_without_floats(depends_on)})
+    return digest_of({"format": KEY_FORMAT, "pass": pass_name, **depends_on})
+
+
+def digest_of(value: Any) -> str:
+    """Digest plain data, floats among it, in 64 hex digits."""
+    return fingerprint(_without_floats(value))
 
 
 def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task]:
@@ -163,17 +168,10 @@ def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task
 
 
 def _identity(filter_: Filter, *, where: str) -> dict[str, Any]:
-    """Name what a filter's verdicts depend on; a file counts by its digest, not its path."""
     try:
-        digests = filter_.digests()
+        return identity(filter_)
     except FilterError as error:
         raise ConfigError("pipeline", [Problem(where, str(error))]) from None
-    config = {
-        field: value
-        for field, value in filter_.model_dump(mode="json").items()
-        if not (field in digests and isinstance(value, str))
-    }
-    return {"config": config, "version": filter_.version, "digests": digests}
 
 
 def _dedup_tasks(pipeline: Pipeline, filtered: Sequence[Task]) -> dict[str, list[Task]]:

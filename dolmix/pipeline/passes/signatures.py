@@ -1,5 +1,7 @@
 """The signature pass: one key a document and band for every dedup step, filter survivors only.
 
+Keys are those of the texts as the filters left them.
+
 Keys of a step are written band by band, so that a later task reads its own band alone.
 """
 
@@ -19,13 +21,14 @@ def sign_part(context: TaskContext) -> TaskResult:
     kept = context.kept_by_filters()
     folder = context.run / "work" / "signatures" / context.task.source
     keys = [[step.match_keys(TextBatch.of([]))] for step in steps]
-    for row, batch in context.judged_batches():
-        rows = kept[row : row + len(batch)]
+    for batch in context.judged_batches():
+        stop = batch.row + len(batch.original)
+        rows = kept[batch.row : stop]
         if rows.any():
-            seen = batch if rows.all() else batch.take(rows)
+            seen = batch.take(rows)
             for step, blocks in zip(steps, keys, strict=True):
                 blocks.append(step.match_keys(seen))
-        context.report(documents=row + len(batch))
+        context.report(documents=stop)
     outputs = {}
     for number, (step, blocks) in enumerate(zip(steps, keys, strict=True)):
         values = np.concatenate([block.values for block in blocks])

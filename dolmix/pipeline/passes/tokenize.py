@@ -1,5 +1,8 @@
 """The tokenize pass: the surviving documents of one part as tokens, with where each came from.
 
+Tokens are those of the texts as the filters left them, and so is `num_bytes`, which a store counts
+its bytes per token by. Dropped texts are written as they were read.
+
 The result is an intermediate of the run (`work/tokens/`), in reading order; the store pass gives
 documents their place.
 """
@@ -46,16 +49,18 @@ def tokenize_part(context: TaskContext) -> TaskResult:
         excluded = None
         if "excluded" in attempts:
             excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
-        for row, batch in context.judged_batches():
-            mask = kept[row : row + len(batch)]
-            survivors = batch if mask.all() else batch.take(mask)
+        for batch in context.judged_batches():
+            stop = batch.row + len(batch.original)
+            mask = kept[batch.row : stop]
+            survivors = batch.take(mask)
             ids, lengths = tokenizer.encode(survivors)
             tokens.write(ids.tobytes())
-            documents.write_table(rows.documents(survivors, lengths, row + np.flatnonzero(mask)))
+            numbers = batch.row + np.flatnonzero(mask)
+            documents.write_table(rows.documents(survivors, lengths, numbers))
             if excluded is not None:
-                excluded.write_table(rows.dropped(batch, ~mask, row))
+                excluded.write_table(rows.dropped(batch.original, ~mask, batch.row))
             num_tokens += len(ids)
-            context.report(documents=row + len(batch), tokens=num_tokens)
+            context.report(documents=stop, tokens=num_tokens)
     return TaskResult(outputs, {"documents": int(kept.sum()), "tokens": num_tokens})
 
 

@@ -1,7 +1,7 @@
 """Rules and verdicts: which rule gives the reason, and what missing values and off rules mean."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dolmix.document import Columns, TextBatch
 from dolmix.errors import FilterError
-from dolmix.filters.base import Filter, OnMissing, Rule, judge, with_preset
+from dolmix.filters.base import Filter, OnMissing, Rule, identity, judge, with_preset
 
 
 class Two(Filter):
@@ -115,6 +115,53 @@ def test_a_rule_without_its_column_is_refused() -> None:
     """Columns made with other settings are named as such, not ignored."""
     with pytest.raises(FilterError, match="needs column 'b', but there are only a"):
         judge(Two(), {"a": pa.array([2.0])}, batch(1))
+
+
+class Named(Filter):
+    """A filter that gives reasons of its own, and whose texts may change."""
+
+    rewrites: ClassVar[bool] = True
+    type: Literal["named"] = "named"
+    edits: bool = True
+    low: float | None = None
+
+    def column_types(self) -> dict[str, pa.DataType]:
+        """Verdict, reason, count, and the edit if it is on."""
+        types = {"keep": pa.bool_(), "why": pa.string(), "lines": pa.int64()}
+        return types | ({"edit": pa.list_(pa.int64())} if self.edits else {})
+
+    def rules(self) -> Iterator[Rule]:
+        """One rule before and one with reasons from a column."""
+        yield Rule("lines", below=self.low)
+        yield Rule("keep", below=1, reason="gone", reason_from="why", on_missing="drop")
+
+
+def test_reasons_can_come_from_a_column() -> None:
+    """Each drop has its own reason, the rule's where there is none; earlier rules come first."""
+    columns = {
+        "lines": pa.array([0, 9, 9, 9, 9, 9]),
+        "keep": pa.array([False, False, False, False, True, None]),
+        "why": pa.array(["a", "b", None, "a", "never", "never"]),
+    }
+    verdicts = judge(Named(low=1), columns, batch(6)).to_pylist()
+    assert verdicts == [
+        *("named.lines", "named.b", "named.gone", "named.a", None, "named.gone_missing"),
+    ]
+
+
+def test_a_filter_with_an_edit_counts_in_whole_numbers() -> None:
+    """Without the column there is no edit, whatever the class may do."""
+    assert (Named().has_edit, Named().edit_counts()) == (True, ("lines",))
+    assert (Named(edits=False).has_edit, Named(edits=False).edit_counts()) == (False, ())
+    assert (Two().has_edit, Two().edit_counts(), Two().reads()) == (False, (), ())
+
+
+def test_identity_names_what_a_verdict_depends_on() -> None:
+    """Settings and version; another threshold is another identity."""
+    assert identity(Two()) == {
+        "config": Two().model_dump(mode="json"), "version": 1, "digests": {},
+    }  # fmt: skip
+    assert identity(Two(low=2.0)) != identity(Two())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from dolmix.config import parse
 from dolmix.errors import DataError, DolmixError, StoreError, TaskError, UsageError
 from dolmix.pipeline.engine import open_tasks, run_pipeline
-from dolmix.pipeline.funnel import funnels, silent_rules, status
+from dolmix.pipeline.findings import silent_rules, status
+from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.plan import Plan
 from dolmix.pipeline.spec import Pipeline
 from dolmix.shards import open_store

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from dolmix.document import Columns, TextBatch
 from dolmix.errors import FilterError
 from dolmix.filters.base import Filter, Rule
-from dolmix.pipeline.passes.filter import Tally, decide, decision_schema
+from dolmix.pipeline.decisions import decide, decision_schema
+from dolmix.pipeline.tally import Tally
 
 
 class Size(Filter):
@@ -120,7 +121,7 @@ def test_decisions_do_not_depend_on_the_batches(texts: list[str], cut: int) -> N
     filters = (Size(name="a", longest=5, on_missing="drop"), Size(name="b", longest=3))
     schema = decision_schema(filters)
     batch = TextBatch.of(texts)
-    whole, pieces = Tally(["a", "b"]), Tally(["a", "b"])
+    whole, pieces = Tally(filters), Tally(filters)
     table = decide(batch, filters, schema)
     whole.add(table)
     rows = []
@@ -136,7 +137,7 @@ def test_decisions_do_not_depend_on_the_batches(texts: list[str], cut: int) -> N
 def test_every_document_is_counted_once(texts: list[str]) -> None:
     """Kept and dropped add up to what was read, in documents and in bytes."""
     filters = (Size(name="a", longest=5, on_missing="drop"), Size(name="b", longest=3))
-    tally = Tally(["a", "b"])
+    tally = Tally(filters)
     tally.add(decide(TextBatch.of(texts), filters, decision_schema(filters)))
     assert tally.kept + sum(tally.dropped.values()) == tally.documents == len(texts)
     num_bytes = sum(len(t.encode()) for t in texts)

@@ -58,6 +58,15 @@ def test_keep_by_must_name_a_column() -> None:
     )
 
 
+def test_keep_by_names_no_edit() -> None:
+    """An edit is neither small nor large."""
+    source = {"inputs": ["x.jsonl"], "filters": [{"type": "c4"}]}
+    step = {"type": "minhash", "keep_by": ["c4.edit"]}
+    assert "keep_by names 'c4.edit', which is an edit" in problems(
+        sources={"web": source}, dedup=[step]
+    )
+
+
 def test_dedup_steps_have_names_of_their_own() -> None:
     """Reasons carry the step's name, so two steps cannot share one."""
     steps = [{"type": "minhash"}, {"type": "minhash", "threshold": 0.7}]

@@ -1,0 +1,127 @@
+"""Decisions: every column and verdict of a batch, one row a document.
+
+Filters judge in order, each on what those before it left: a document that one drops reaches no
+later one, and a text that one rewrites is what the later ones read. Edits are written as spans of
+the original text, however many came before, so that the text that a store trains on follows from
+the input and one column alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dolmix.document import BoolArray, TextBatch
+from dolmix.filters.base import EDIT, Filter, identity, judge
+from dolmix.pipeline.plan import digest_of
+from dolmix.text.edits import Edits, compose, edited, read_edits
+
+BASE_FIELDS = (
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("num_bytes", pa.int64()),
+)
+VERDICT_FIELDS = (pa.field("reached", pa.string()), pa.field("reason", pa.string()))
+DIGEST_CHARACTERS = 16
+"""Hex digits of an edit's digest that a column's metadata holds."""
+
+
+def decision_schema(filters: Sequence[Filter]) -> pa.Schema:
+    """Build the schema of a source's decisions.
+
+    Metadata says whose definition a column follows, and under `edits` which edits the text had been
+    through: `<filter>:<digest of its settings>`, in order, joined by commas; empty for the original
+    text.
+    """
+    fields = list(BASE_FIELDS)
+    edits: list[str] = []
+    for filter_ in filters:
+        about = {
+            "filter": filter_.type,
+            "version": str(filter_.version),
+            "definition": filter_.definition,
+            "splitter": filter_.splitter,
+            "edits": ",".join(edits),
+        }
+        for column, kind in filter_.column_types().items():
+            fields.append(pa.field(f"{filter_.label}.{column}", kind, metadata=about))
+        if filter_.has_edit:
+            digest = digest_of(identity(filter_))[:DIGEST_CHARACTERS]
+            edits.append(f"{filter_.label}:{digest}")
+    return pa.schema([*fields, *VERDICT_FIELDS])
+
+
+def decide(
+    batch: TextBatch, filters: Sequence[Filter], schema: pa.Schema, *, whole: bool = False
+) -> pa.Table:
+    """Columns and verdicts of one batch.
+
+    A document that was dropped reaches no later filter; with `whole`, later columns are computed
+    all the same, and no later filter judges it. Raises FilterError, naming the document, where a
+    filter is told to fail on it.
+    """
+    reasons = pa.nulls(len(batch), pa.string())
+    reached = pa.nulls(len(batch), pa.string())
+    made: dict[str, pa.Array] = {}
+    texts, edits = batch, Edits.none(len(batch))
+    for filter_ in filters:
+        alive = _mask(reasons.is_null())
+        living = texts if alive.all() else texts.take(alive)
+        columns = filter_.columns(texts if whole else living)
+        for column, values in columns.items():
+            made[f"{filter_.label}.{column}"] = values if whole else _spread(values, alive)
+        if whole:
+            columns = {column: _living(values, alive) for column, values in columns.items()}
+        columns |= {name: _living(made[name], alive) for name in filter_.reads()}
+        reasons = pc.coalesce(reasons, _spread(judge(filter_, columns, living), alive))
+        reached = pc.if_else(pa.array(alive), filter_.label, reached)
+        if filter_.has_edit:
+            name = edit_column(filter_)
+            texts, edits, made[name] = _apply(texts, edits, made[name])
+    made |= {
+        "record": pa.array(batch.records),
+        "id": batch.ids,
+        "num_bytes": pa.array(batch.num_bytes),
+        "reached": reached,
+        "reason": reasons,
+    }
+    return pa.table([made[name].cast(schema.field(name).type) for name in schema.names], schema)
+
+
+def edit_column(filter_: Filter) -> str:
+    """Full name of the column in which a filter's edit is kept, as spans of the original text."""
+    return f"{filter_.label}.{EDIT}"
+
+
+def last_edit(columns: Sequence[pa.ListArray]) -> Edits:
+    """Give each document's edit, from its edit columns in their order (`Source.edit_names`)."""
+    return read_edits(pc.coalesce(*reversed(columns)))
+
+
+def _apply(
+    texts: TextBatch, edits: Edits, column: pa.ListArray
+) -> tuple[TextBatch, Edits, pa.ListArray]:
+    """Apply one filter's edit: the texts after it, all edits so far, and the column to keep."""
+    then = read_edits(column)
+    if not then.changed.any():
+        return texts, edits, pa.nulls(len(texts), column.type)
+    both = compose(edits, then)
+    return edited(texts, then), both, both.to_column(unchanged=~then.changed)
+
+
+def _mask(values: pa.BooleanArray) -> BoolArray:
+    return np.asarray(values.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _living(values: pa.Array, rows: BoolArray) -> pa.Array:
+    """Take the values of the chosen rows."""
+    return values if rows.all() else values.filter(pa.array(rows))
+
+
+def _spread(values: pa.Array, rows: BoolArray) -> pa.Array:
+    """Put values of the chosen rows back into full length, null elsewhere."""
+    if rows.all():
+        return values
+    place = np.cumsum(rows) - 1
+    return values.take(pa.array(place, mask=~rows))

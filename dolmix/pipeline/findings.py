@@ -1,0 +1,169 @@
+"""What a person should know of a run: how far it is, and which rules decide nothing or too much.
+
+A threshold that never fires and one that takes most of the corpus are decisions somebody should
+have made; neither is an error. Findings speak of finished filter passes only: half a run says
+little about a rule.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dolmix.filters.base import Filter
+from dolmix.pipeline.funnel import Funnel, funnels
+from dolmix.pipeline.plan import Plan, read_plan
+from dolmix.pipeline.records import RecordBook
+
+Kind = Literal["dropped_all", "dropped_much", "never_fired", "counted_none", "emptied"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCount:
+    """What one active rule did: the documents it judged are those that no earlier rule dropped."""
+
+    rule: str
+    """Its reason with the filter's name: `gopher.word_count_low`."""
+    limit: str
+    """As a person reads it: `< 50`."""
+    judged: int
+    dropped: int
+    """Missing values that it dropped are among them."""
+
+    @property
+    def drop_frac(self) -> float:
+        """Share of the documents judged that it dropped; 0.0 of none."""
+        return self.dropped / self.judged if self.judged else 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Give the counts as plain data."""
+        return {**asdict(self), "drop_frac": self.drop_frac}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at."""
+
+    source: str
+    kind: Kind
+    name: str
+    """Filter, rule or column that it is about; empty for the source as a whole."""
+    judged: int
+    dropped: int
+    limit: str = ""
+    """Limit of a rule, as a person reads it."""
+    warn_drop_frac: float | None = None
+    """The pipeline's setting, where that is what the finding goes by."""
+
+    def __str__(self) -> str:
+        """Say it in one sentence, numbers and all."""
+        rule = f"{self.name} ({self.limit})" if self.limit else self.name
+        share = f"{self.dropped / max(self.judged, 1):.1%}"
+        told = {
+            "dropped_all": f"{self.name} dropped all {self.judged:,} documents",
+            "dropped_much": f"{rule} dropped {self.dropped:,} of the {self.judged:,} documents "
+            f"that it judged: {share}, warn_drop_frac is {self.warn_drop_frac or 0:.1%}",
+            "never_fired": f"{rule} never fired on the {self.judged:,} documents that it judged",
+            "counted_none": f"{self.name} is 0 over all {self.judged:,} documents judged",
+            "emptied": f"{self.dropped:,} of the {self.judged:,} documents kept have no text left "
+            f"after their edits: each is one end-of-text token",
+        }
+        return f"{self.source}: {told[self.kind]}"
+
+    def describe(self) -> dict[str, Any]:
+        """Give the finding as plain data."""
+        return {**asdict(self), "text": str(self)}
+
+
+def rule_counts(funnel: Funnel, filter_: Filter) -> Iterator[RuleCount]:
+    """Count what each active rule of a filter did in one source, in the order in which they judge.
+
+    A rule that takes its reasons from a column has every reason that no other rule names.
+    """
+    reasons = funnel.reasons_of(filter_.label)
+    active = [rule for rule in filter_.rules() if rule.active]
+    named = {code for rule in active for code in (rule.code, rule.missing_code)}
+    others = sum(count for code, count in reasons.items() if code not in named)
+    left = funnel.judged[filter_.label]
+    for rule in active:
+        dropped = reasons.get(rule.code, 0) + reasons.get(rule.missing_code, 0)
+        dropped += others if rule.reason_from else 0
+        yield RuleCount(f"{filter_.label}.{rule.code}", rule.limit, left, dropped)
+        left -= dropped
+
+
+def findings(plan: Plan) -> list[Finding]:
+    """Everything to look at, source by source; nothing while the filter pass is not done."""
+    if not all(done == tasks for name, tasks, done in _progress(plan) if name == "filter"):
+        return []
+    return [finding for funnel in funnels(plan) for finding in _of_source(plan, funnel)]
+
+
+def silent_rules(plan: Plan) -> list[str]:
+    """Say every finding in a sentence; what never happened at all, in one sentence a filter."""
+    told: dict[str, list[str]] = {}
+    for found in findings(plan):
+        filter_, _, code = found.name.partition(".")
+        if found.kind == "never_fired":
+            rules = told.setdefault(f"{found.source}: never fired: {filter_}", [])
+            rules.append(f"{code} {found.limit} of {found.judged:,}")
+        elif found.kind == "counted_none":
+            judged = f"{found.judged:,} documents judged"
+            told.setdefault(f"{found.source}: 0 in all {judged}: {filter_}", []).append(code)
+        else:
+            told[str(found)] = []
+    return [f"{line} ({', '.join(names)})" if names else line for line, names in told.items()]
+
+
+def status(run: Path) -> dict[str, Any]:
+    """Tell how far a run is: tasks done per pass, what each rule did, what to look at.
+
+    From `plan.json` and the records alone. Raises UsageError for a folder that holds no run.
+    """
+    plan = read_plan(run)
+    sources = plan.pipeline.sources
+    return {
+        "name": plan.pipeline.name,
+        "run": str(run),
+        "passes": [
+            {"pass": name, "tasks": tasks, "done": done} for name, tasks, done in _progress(plan)
+        ],
+        "rules": {
+            funnel.source: [
+                counts.describe()
+                for filter_ in sources[funnel.source].filters
+                for counts in rule_counts(funnel, filter_)
+            ]
+            for funnel in funnels(plan)
+        },
+        "findings": [finding.describe() for finding in findings(plan)],
+    }
+
+
+def _of_source(plan: Plan, funnel: Funnel) -> Iterator[Finding]:
+    limit = plan.pipeline.warn_drop_frac
+    for filter_ in plan.pipeline.sources[funnel.source].filters:
+        label = filter_.label
+        judged, dropped = funnel.judged[label], funnel.dropped_by(label)
+        if not judged:
+            continue
+        if dropped == judged:
+            yield Finding(funnel.source, "dropped_all", label, judged, dropped)
+        for rule in rule_counts(funnel, filter_):
+            numbers = (rule.judged, rule.dropped, rule.limit)
+            if rule.judged and not rule.dropped:
+                yield Finding(funnel.source, "never_fired", rule.rule, *numbers)
+            elif limit is not None and rule.drop_frac > limit:
+                yield Finding(funnel.source, "dropped_much", rule.rule, *numbers, limit)
+        for column, total in funnel.edit_counts.get(label, {}).items():
+            if not total:
+                yield Finding(funnel.source, "counted_none", f"{label}.{column}", judged, 0)
+    if funnel.emptied:
+        yield Finding(funnel.source, "emptied", "", funnel.kept_by_filters, funnel.emptied)
+
+
+def _progress(plan: Plan) -> Iterator[tuple[str, int, int]]:
+    """Yield each pass with its tasks and how many are done."""
+    book = RecordBook(plan.pipeline.output)
+    for name, tasks in plan.passes.items():
+        yield name, len(tasks), sum(book.has(name, t.key) for t in tasks)
