@@ -7,26 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from dolmix.document import I64Array, TextBatch, U8Array
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 
 LETTER, ALNUM, PUNCTUATION, TERMINAL, SPACE = 1, 2, 4, 8, 16
 """Bits of `point_marks`."""
-
-
-@lru_cache(maxsize=1)
-def letter_bits() -> U8Array:
-    """One bit a code point, set where `str.isalpha()` holds.
-
-    returns  (139264,) uint8, read-only: code point c is bit `c & 7`, from the lowest, of byte
-             `c >> 3`
-
-    Built once a process, in about 0.1 s, from the running Python's own Unicode tables: letters that
-    a later Unicode version adds are letters only from the Python release that carries it.
-    """
-    flags = np.fromiter((chr(c).isalpha() for c in range(maxunicode + 1)), np.bool_)
-    bits = np.packbits(flags, bitorder="little")
-    bits.setflags(write=False)
-    return bits
 
 
 @lru_cache(maxsize=1)
@@ -103,7 +87,7 @@ def find_pieces(
     return count
 
 
-@kernel
+@leaf
 def decode(utf8: U8Array, i: int, stop: int) -> tuple[int, int]:
     """Code point of the multi-byte character at `i`, and the position after it."""
     lead = np.int64(utf8[i])
@@ -119,7 +103,7 @@ def decode(utf8: U8Array, i: int, stop: int) -> tuple[int, int]:
     return int(min(point, np.int64(0x10FFFF))), end
 
 
-@kernel
+@leaf
 def skip_space(utf8: U8Array, i: int, stop: int) -> int:
     """Position of the first character from `i` on that is no whitespace, or `stop`."""
     while i < stop:
@@ -130,13 +114,26 @@ def skip_space(utf8: U8Array, i: int, stop: int) -> int:
     return i
 
 
-@kernel
+@leaf
+def trim_space(utf8: U8Array, start: int, stop: int) -> int:
+    """Position after the last character before `stop` that is no whitespace, or `start`."""
+    while stop > start:
+        i = stop - 1
+        while i > start and i > stop - 3 and utf8[i] & 0xC0 == 0x80:
+            i -= 1
+        if space_width(utf8, i, stop) != stop - i:
+            break
+        stop = i
+    return stop
+
+
+@leaf
 def may_be_space(byte: int) -> bool:
     """Whether a whitespace character can start with this byte."""
     return byte <= 0x20 or byte == 0xC2 or 0xE1 <= byte <= 0xE3
 
 
-@kernel
+@leaf
 def space_width(utf8: U8Array, i: int, stop: int) -> int:
     """Bytes of the whitespace character at `i`, 0 if there is none."""
     byte = utf8[i]

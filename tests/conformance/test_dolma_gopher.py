@@ -1,4 +1,4 @@
-"""The `dolma-1.2` presets against dolma 1.2.1 itself.
+"""Repetition by the `dolma-1.2` preset against dolma 1.2.1 itself.
 
 dolma pins numpy below 2, so it runs in an environment of its own: name its Python in
 DOLMIX_DOLMA_PYTHON, or make `.venvs/dolma` (`uv venv .venvs/dolma && uv pip install -p
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from dolmix.document import TextBatch
-from dolmix.filters import Gopher, Repetition
+from dolmix.filters import Repetition
 from dolmix.text.periodic import periodic_times
 
 pytestmark = pytest.mark.conformance
@@ -38,15 +38,6 @@ for line in sys.stdin:
         found = find_periodic_sequences(np.array(given), max_period=13)
         print(max((s.times for s in found), default=0))
 """
-GOPHER = {
-    "word_count": "word_count",
-    "median_word_length": "median_word_length",
-    "symbol_frac": "symbol_to_word_ratio",
-    "alpha_word_frac": "fraction_of_words_with_alpha_character",
-    "required_words": "required_word_count",
-    "bullet_line_frac": "fraction_of_lines_starting_with_bullet_point",
-    "ellipsis_line_frac": "fraction_of_lines_ending_with_ellipsis",
-}
 LINES = {
     "dup_line_frac": "fraction_of_duplicate_lines",
     "dup_line_char_frac": "fraction_of_characters_in_duplicate_lines",
@@ -94,15 +85,14 @@ def made_texts(count: int) -> list[str]:
 
 
 def check(ask: Ask, texts: list[str]) -> None:
-    """Compare every column of both filters, under both readings of newlines, exactly."""
+    """Compare every column, under both readings of newlines, exactly."""
     batch = TextBatch.of(texts)
     for which, newlines in enumerate(("each", "runs")):
-        columns = Gopher(newlines=newlines).columns(batch)  # type: ignore[arg-type]
-        columns |= Repetition(newlines=newlines).columns(batch)  # type: ignore[arg-type]
+        columns = Repetition(newlines=newlines).columns(batch)  # type: ignore[arg-type]
         values = {name: column.to_pylist() for name, column in columns.items()}
         for n, both in enumerate(ask(texts)):
             peer = both[which]
-            expected = {name: peer[theirs] for name, theirs in (GOPHER | LINES).items()}
+            expected = {name: peer[theirs] for name, theirs in LINES.items()}
             ours = dict.fromkeys(set(values) - set(expected), 0.0)
             for kind, part in (("top", "most_common_ngram"), ("dup", "duplicate_ngrams")):
                 shares = peer[f"fraction_of_characters_in_{part}"]

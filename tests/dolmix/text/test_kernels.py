@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.document import TextBatch
-from dolmix.text.characters import cut_pieces, letter_bits
+from dolmix.text.characters import cut_pieces
 from dolmix.text.lines import line_marks, split_lines
+from dolmix.text.ngrams import dolma_shares
 from dolmix.text.periodic import periodic_times
-from dolmix.text.repeats import duplicate_sums, ngram_shares, top_counts
-from dolmix.text.words import split_words, word_statistics
+from dolmix.text.repeats import duplicate_sums, top_counts
+from dolmix.text.words import split_words
 
 SPACES = "".join(chr(c) for c in range(sys.maxunicode + 1) if chr(c).isspace())
 PIECES = [*"ab#-*1.\n\t  ", *SPACES, *"\x00\x1b\x7f\xa1\xad\u180e\u200b\u200d\u2027\u2030\ufeff"]
@@ -81,51 +82,6 @@ def test_exactly_pythons_spaces_split_words() -> None:
     assert np.diff(words.ends).tolist() == [len(text.split()) for text in texts]
 
 
-def test_letters_are_pythons() -> None:
-    """The table holds `str.isalpha` of every code point."""
-    bits = np.unpackbits(letter_bits(), bitorder="little").astype(bool)
-    assert bits.tolist() == [chr(c).isalpha() for c in range(sys.maxunicode + 1)]
-
-
-@relaxed
-@given(batches)
-def test_word_statistics_match_their_twin(documents: list[str]) -> None:
-    """Counts and median are those of the plain definition, for each document by itself."""
-    found = word_statistics(TextBatch.of(documents))
-    rows = zip(
-        found.words,
-        found.symbol_words,
-        found.letter_words,
-        found.required,
-        found.median_chars,
-        strict=True,
-    )
-    assert list(rows) == [naive.word_statistics(text) for text in documents]
-
-
-def test_every_code_point_has_pythons_marks() -> None:
-    """By itself and beside a digit, each is a word, a letter or a symbol as the twin has it.
-
-    All of the first planes' alphabets, and every 61st code point beyond them.
-    """
-    codes = [*range(0x3200), *range(0x3200, 0xD800, 61), *range(0xE000, sys.maxunicode + 1, 61)]
-    texts = [f"{chr(c)} 1{chr(c)}" for c in codes]
-    found = word_statistics(TextBatch.of(texts))
-    expected = [naive.word_statistics(text) for text in texts]
-    assert found.words.tolist() == [row[0] for row in expected]
-    assert found.symbol_words.tolist() == [row[1] for row in expected]
-    assert found.letter_words.tolist() == [row[2] for row in expected]
-    assert found.median_chars.tolist() == [row[4] for row in expected]
-
-
-@pytest.mark.parametrize("lengths", [[254, 256], [255], [255, 255, 1], [300, 1000, 5000], [1, 900]])
-def test_median_is_exact_beyond_the_histogram(lengths: list[int]) -> None:
-    """Very long words have an exact median too."""
-    text = " ".join("x" * length for length in lengths)
-    found = word_statistics(TextBatch.of(["a b", text, "ccc"]))
-    assert found.median_chars.tolist() == [1.0, naive.word_statistics(text)[4], 3.0]
-
-
 @relaxed
 @given(batches, st.booleans())
 def test_lines_match_their_twin(documents: list[str], merge: bool) -> None:
@@ -183,7 +139,7 @@ words = st.sampled_from(["a", "bb", "ccc", "…é"])
 def test_ngram_shares_match_their_twin(documents: list[list[str]]) -> None:
     """The cascade gives the very floats that counting every n-gram gives, ties included."""
     split = split_words(TextBatch.of([" ".join(doc) for doc in documents]))
-    found = ngram_shares(split.hashes, split.chars, split.ends)
+    found = dolma_shares(split)
     assert found.T.tolist() == [naive.ngram_shares(doc) for doc in documents]
 
 
@@ -195,7 +151,7 @@ def test_ngram_shares_match_on_repeated_passages(
     """The same, where long passages recur, so that every length of n-gram repeats."""
     doc = [*span * times, *rest, *span]
     split = split_words(TextBatch.of([" ".join(doc)]))
-    found = ngram_shares(split.hashes, split.chars, split.ends)
+    found = dolma_shares(split)
     assert found[:, 0].tolist() == naive.ngram_shares(doc)
 
 
@@ -232,8 +188,7 @@ def test_empty_batches_and_empty_documents_work() -> None:
         batch = TextBatch.of(documents)
         split = split_words(batch)
         assert split.hashes.size == 0
-        assert ngram_shares(split.hashes, split.chars, split.ends).shape == (9, len(documents))
-        assert word_statistics(batch).words.tolist() == [0] * len(documents)
+        assert dolma_shares(split).shape == (9, len(documents))
         assert split_lines(batch, merge=False).hashes.size == len(documents)
 
 
@@ -247,6 +202,5 @@ def test_a_sliced_batch_reads_only_its_own_rows() -> None:
         records=whole.records[1:3],
         fields={},
     )
-    assert word_statistics(part).words.tolist() == [1, 3]
     assert split_words(part).ends.tolist() == [0, 1, 4]
     assert split_lines(part, merge=False).ends.tolist() == [0, 1, 3]

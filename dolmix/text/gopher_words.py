@@ -1,0 +1,218 @@
+"""What Gopher's rules ask of words, whoever split them.
+
+Three definitions share these counts: dolma's and DCLM's rules take some of them, datatrove's
+others. A word is read only as far as it takes to know what it holds, mostly its first letter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dolmix.document import F64Array, I64Array, TextBatch, U8Array
+from dolmix.text.characters import LETTER, PUNCTUATION, decode, point_marks
+from dolmix.text.compiled import kernel, leaf
+from dolmix.text.words import Words
+
+PLAIN = 2
+"""Beside LETTER: a character that is no punctuation."""
+STOP_WORDS = tuple(
+    int.from_bytes(word.encode())
+    for word in ("the", "to", "of", "and", "be", "that", "have", "with")
+)
+"""The stop words that the rules require, each as the number that its bytes spell."""
+SHORT_LENGTHS = 256
+"""Word lengths counted in a histogram; a median beyond it is found by sorting."""
+
+
+@dataclass(frozen=True, eq=False)
+class WordMarks:
+    """Counts over the words of N documents; every array is (N,) int64.
+
+    words         number of words
+    chars         characters in them
+    letter_words  words that contain a letter (`str.isalpha`)
+    plain_words   words that contain anything but datatrove's punctuation
+    plain_chars   characters in those
+    required      words that are one of the be to of and that have with, by case
+    lowered       the same once lower-cased
+    distinct      how many of those eight words occur at all, by case
+    """
+
+    words: I64Array
+    chars: I64Array
+    letter_words: I64Array
+    plain_words: I64Array
+    plain_chars: I64Array
+    required: I64Array
+    lowered: I64Array
+    distinct: I64Array
+
+
+def word_marks(texts: TextBatch, words: Words) -> WordMarks:
+    """Count the words of every document; `words` are those of `texts`."""
+    counts = np.zeros((8, len(texts)), np.int64)
+    spans = words.starts, words.stops, words.chars, words.ends
+    mark_words(texts.utf8, texts.offsets, *spans, point_marks(), counts)
+    return WordMarks(*counts)
+
+
+def symbol_words(texts: TextBatch, words: Words) -> I64Array:
+    """(N,) int64: words that contain `#` or `…` (U+2026)."""
+    found = np.zeros(len(texts), np.int64)
+    spans = words.starts, words.stops, words.ends
+    count_symbol_words(texts.utf8, texts.offsets, *spans, found)
+    return found
+
+
+def median_chars(words: Words) -> F64Array:
+    """(N,) float64: median word length in characters, the mean of the middle two; 0.0 for none."""
+    medians = np.zeros(words.ends.size - 1, np.float64)
+    find_medians(words.chars, words.ends, medians)
+    return medians
+
+
+@kernel
+def mark_words(
+    utf8: U8Array,
+    offsets: I64Array,
+    starts: I64Array,
+    stops: I64Array,
+    chars: I64Array,
+    ends: I64Array,
+    marks: U8Array,
+    counts: I64Array,
+) -> None:
+    """Fill in the counts of every document.
+
+    utf8     (B,) uint8       bytes of all documents
+    offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
+    starts, stops, chars, ends  as in `Words`
+    marks    (1114112,) uint8 `point_marks()`
+    counts   (8, N) int64     out, zeros on entry; rows as in `WordMarks`
+
+    O(W + B), in practice about W. Twin: tests/naive_gopher.py `word_marks`.
+    """
+    for n in range(offsets.size - 1):
+        begin, seen = offsets[n], 0
+        letters, plains, every, plain_chars, required, lowered = 0, 0, 0, 0, 0, 0
+        for w in range(ends[n], ends[n + 1]):
+            start, stop, length = begin + starts[w], begin + stops[w], chars[w]
+            found = look_into(utf8, start, stop, marks)
+            letters += found & LETTER
+            plains += found >> 1
+            every += length
+            plain_chars += length * (found >> 1)
+            if stop - start <= 4:
+                which, exact = stop_word(utf8, start, stop)
+                lowered += which >= 0
+                required += exact
+                seen |= int(exact) << (which & 7)
+        counts[0, n], counts[1, n], counts[2, n] = ends[n + 1] - ends[n], every, letters
+        counts[3, n], counts[4, n] = plains, plain_chars
+        counts[5, n], counts[6, n] = required, lowered
+        while seen:
+            counts[7, n] += seen & 1
+            seen >>= 1
+
+
+@leaf
+def look_into(utf8: U8Array, start: int, stop: int, marks: U8Array) -> int:
+    """LETTER | PLAIN as a word has them."""
+    found, i = 0, start
+    while i < stop and found != LETTER | PLAIN:
+        if utf8[i] < 0x80:
+            mark = marks[utf8[i]]
+            i += 1
+        else:
+            point, i = decode(utf8, i, stop)
+            mark = marks[point]
+        found |= mark & LETTER
+        if not mark & PUNCTUATION:
+            found |= PLAIN
+    return found
+
+
+@leaf
+def stop_word(utf8: U8Array, start: int, stop: int) -> tuple[int, bool]:
+    """Place of a word of up to four bytes in STOP_WORDS once lower-cased, or -1; if it was so."""
+    code, lower = np.int64(0), np.int64(0)
+    for i in range(start, stop):
+        code = code << 8 | np.int64(utf8[i])
+        lower = lower << 8 | np.int64(utf8[i] | 0x20)
+    for which in range(len(STOP_WORDS)):
+        if lower == STOP_WORDS[which]:
+            return which, bool(code == lower)
+    return -1, False
+
+
+@kernel
+def count_symbol_words(
+    utf8: U8Array,
+    offsets: I64Array,
+    starts: I64Array,
+    stops: I64Array,
+    ends: I64Array,
+    found: I64Array,
+) -> None:
+    """Count the words that contain `#` or `…`, by looking for those in the text.
+
+    utf8, offsets, starts, stops, ends as in `mark_words`
+    found  (N,) int64  out, zeros on entry
+
+    O(B + W). Twin: tests/naive_gopher.py `symbol_words`.
+    """
+    for n in range(offsets.size - 1):
+        begin, i, w = offsets[n], offsets[n], ends[n]
+        while i < offsets[n + 1] and w < ends[n + 1]:
+            if utf8[i] != 0x23 and not is_ellipsis(utf8, i, offsets[n + 1]):
+                i += 1
+                continue
+            while w < ends[n + 1] and begin + stops[w] <= i:
+                w += 1
+            if w < ends[n + 1] and begin + starts[w] <= i:
+                found[n] += 1
+                i = begin + stops[w]
+            else:
+                i += 1
+
+
+@leaf
+def is_ellipsis(utf8: U8Array, i: int, stop: int) -> bool:
+    """Whether `…` (U+2026) stands at `i`."""
+    return utf8[i] == 0xE2 and i + 2 < stop and utf8[i + 1] == 0x80 and utf8[i + 2] == 0xA6
+
+
+@kernel
+def find_medians(chars: I64Array, ends: I64Array, medians: F64Array) -> None:
+    """Find the median of each document's word lengths.
+
+    chars    (W,) int64      as in `Words`
+    ends     (N + 1,) int64  likewise
+    medians  (N,) float64    out, zeros on entry
+
+    O(W), plus a sort of the lengths of a document whose median is 255 or more. Twin:
+    tests/naive_gopher.py `median_chars`.
+    """
+    lengths = np.zeros(SHORT_LENGTHS, np.int64)
+    for n in range(ends.size - 1):
+        words = ends[n + 1] - ends[n]
+        if words == 0:
+            continue
+        lengths[:] = 0
+        for w in range(ends[n], ends[n + 1]):
+            lengths[min(chars[w], SHORT_LENGTHS - 1)] += 1
+        low, high = _nth(lengths, (words - 1) // 2), _nth(lengths, words // 2)
+        if high == SHORT_LENGTHS - 1:
+            ordered = np.sort(chars[ends[n] : ends[n + 1]])
+            low, high = ordered[(words - 1) // 2], ordered[words // 2]
+        medians[n] = (low + high) / 2
+
+
+@leaf
+def _nth(histogram: I64Array, rank: int) -> int:
+    """Value of the given rank, from 0, in a histogram that holds more than `rank` values."""
+    value, seen = 0, histogram[0]
+    while seen <= rank:
+        value += 1
+        seen += histogram[value]
+    return value
