@@ -1,254 +1,275 @@
-"""Code rules: stars of a file's repository, and files that consist of one or two words.
+"""Code rules: files that are no source code that a person wrote, or hardly any.
 
-Both are OLMoE's for its code (arXiv:2409.02060), as the OLMo 2 report gives them (arXiv:2501.00656,
-section 2.1.1).
+Line lengths and character shares are RedPajama's rules as dolma measures them; XML, comments and
+the visible text of HTML are StarCoder's (arXiv:2305.06161), again as dolma measures them.
 """
 
-import csv
-import gzip
-import io
-import math
-import zlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dolmix.config import Frac
 from dolmix.document import Columns, TextBatch
-from dolmix.errors import FilterError
-from dolmix.files.commit import file_digest
-from dolmix.filters.base import Filter, OnMissing, Rule, document_at, required_file
+from dolmix.filters.base import Filter, OnMissing, Rule, with_preset
 
-LARGEST = 2**63 - 1
-TABLE_ADVICE = "It is a CSV file, plain or .gz, with the columns repo and stars."
+REDPAJAMA_EXTENSIONS = (
+    ".asm .bat .cmd .c .h .cs .cpp .hpp .c++ .h++ .cc .hh .C .H .cmake .css .dockerfile .f90 .f "
+    ".f03 .f08 .f77 .f95 .for .fpp .go .hs .html .java .js .jl .lua .md .markdown .php .php3 .php4 "
+    ".php5 .phps .phpt .pl .pm .pod .perl .ps1 .psd1 .psm1 .py .rb .rs .sql .scala .sh .bash "
+    ".command .zsh .ts .tsx .tex .vb Dockerfile Makefile .xml .rst .m .smali"
+)
+"""Endings of file names that RedPajama v1 kept (`data_prep/github/github_run_filter.py`)."""
+REDPAJAMA: dict[str, Any] = {
+    "max_line_length": 1000,
+    "max_avg_line_length": 100.0,
+    "min_alnum_frac": 0.25,
+    "min_alpha_per_token": 1.5,
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "dolma-1.2": {
+        **REDPAJAMA,
+        "drop_xml": True,
+        "max_comment_frac": 0.8,
+        "min_comment_frac": 0.01,
+        "min_html_text_frac": 0.2,
+        "field": "metadata.ext",
+        "field_holds": "extension",
+        "on_missing": "keep",
+    },
+    "redpajama": {
+        **REDPAJAMA,
+        "extensions": tuple(REDPAJAMA_EXTENSIONS.split()),
+        "field": "metadata.path",
+        "field_holds": "path",
+        "on_missing": "drop",
+    },
+}
+"""Thresholds by preset: those with which OLMo's Stack was made (`pretrain_data/the_stack`, v2 and
+v4), and RedPajama v1's."""
+LANGUAGES = {
+    "python": "py bzl gyp lmi pyde pyp pyt pyw tac wsgi xpy",
+    "java": "java",
+    "javascript": "js _js bones es6 jake jsb jscad jsfl jsm jss njs pac sjs ssjs xsjs xsjslib",
+    "html": "html htm htmlhl xht xhtml",
+}
+"""Languages that are parsed, and their file extensions as GitHub's Linguist listed them in 2022."""
+BY_EXTENSION = {ext: language for language, exts in LANGUAGES.items() for ext in exts.split()}
+PARSED = ("python", "html")
+"""Languages whose texts go through a parser that takes time and memory; the others are scanned."""
+NO_COMMENTS = 0.5
+"""Share of comments of a text in any other language: between the two thresholds."""
+NO_HTML = 1.0
+"""Share of visible text of a text in any other language."""
+
+Measure: TypeAlias = Callable[[str], float | None]
 
 
-class Stars(Filter):
-    """Drop code from repositories with few stars.
+class Code(Filter):
+    """Drop files that are data, generated, minified, hardly commented, or markup around nothing.
 
-    A star count is a whole number, 0 or more: 7, "7" and 3.0 are; -1, "n/a", 2.5 and true are odd.
-    It stands in a record's field, or, for records without it, in a table of repositories.
+    A threshold that is not given is the preset's; null switches its rule off. The columns of
+    comments, of HTML, of words and of extensions are each written where their rule is on.
     """
 
-    type: Literal["stars"] = "stars"
-    min_stars: Annotated[int, Field(ge=0)] | None = 2
-    """Fewest stars."""
-    field: str = "metadata.stars"
-    """Dotted path of the count in a record."""
-    table: Path | None = None
-    """CSV file (plain or .gz) with columns repo and stars, for records whose field is missing."""
-    repo_field: str = "metadata.repo"
-    """Dotted path of the repository's name, by which the table is joined; case does not matter."""
-    on_missing: OnMissing = "drop"
-    """What to do without a count."""
-    on_odd: Literal["missing", "fail"] = "missing"
-    """Whether an odd count is as good as none, or an error."""
+    type: Literal["code"] = "code"
+    preset: Literal["dolma-1.2", "redpajama"] = "dolma-1.2"
+    """Whose thresholds: those with which dolma's Stack was made, or RedPajama v1's."""
+    max_line_length: Annotated[int, Field(ge=0)] | None = None
+    """Most characters in a line."""
+    max_avg_line_length: Annotated[float, Field(ge=0)] | None = None
+    """Largest mean number of characters in a line."""
+    min_alnum_frac: Frac | None = None
+    """Smallest share of letters and digits among the characters."""
+    min_alpha_per_token: Annotated[float, Field(ge=0)] | None = None
+    """Fewest letters per token, a run of word characters or of symbols; needs the extra `code`."""
+    drop_xml: bool = False
+    """Whether `<?xml version=` within the first 100 characters drops a file."""
+    max_comment_frac: Frac | None = None
+    """Largest share of characters in comments, of Python, Java and JavaScript."""
+    min_comment_frac: Frac | None = None
+    """The share of characters in comments must exceed this, of the same languages."""
+    min_html_text_frac: Frac | None = None
+    """The share of visible characters must exceed this, of HTML; needs the extra `code`."""
+    extensions: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Endings of file names to keep, by case, each with its dot; null keeps any."""
+    field: str = "metadata.ext"
+    """Dotted path of what tells a file's language."""
+    field_holds: Literal["extension", "path", "language"] = "extension"
+    """What is there: a file's extension (`py`), its path, or the language's name (`Python`)."""
+    on_missing: OnMissing = "keep"
+    """What to do without an extension, or with a file that was not parsed."""
+    max_parse_bytes: Annotated[int, Field(gt=0)] | None = 1_000_000
+    """Python and HTML files above this size are not parsed; null parses any."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, raw: Any) -> Any:
+        return with_preset(raw, PRESETS, "dolma-1.2")
+
+    @model_validator(mode="after")
+    def _extensions_can_be_seen(self) -> "Code":
+        if self.extensions is not None and self.field_holds == "language":
+            raise ValueError(
+                f"extensions needs a file's extension or path, but field {self.field} holds its "
+                "language; name another field, or set extensions to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _some_rule_is_on(self) -> "Code":
+        if not any(rule.active for rule in self.rules()):
+            raise ValueError("every rule is off: set a threshold, or leave the filter out")
+        return self
 
     @property
     def definition(self) -> str:
-        """The paper's rule; dolma reads a missing count as 0."""
-        return "OLMoE stars"
+        """The dolma taggers whose values the columns equal."""
+        return "dolma 1.2.1 code_redpajama_taggers_v1, code_starcoder_taggers_v2"
 
     def fields(self) -> tuple[str, ...]:
-        """Paths of the count and, with a table, of the repository."""
-        return (self.field,) if self.table is None else (self.field, self.repo_field)
+        """Path of the extension, path or language, where a rule asks for it."""
+        asked = self._has_comments or self._has_html or self.extensions is not None
+        return (self.field,) if asked else ()
 
     def digests(self) -> dict[str, str]:
-        """Digest of the table, where there is one."""
-        return {} if self.table is None else {"table": file_digest(self._table_file(self.table))}
+        """Name what the columns depend on beside the text: Unicode and parsers in use.
 
-    def column_types(self) -> dict[str, pa.DataType]:
-        """One column, null where there is no count."""
-        return {"stars": pa.int64()}
-
-    def columns(self, texts: TextBatch) -> Columns:
-        """Read every distinct value once.
-
-        Raises FilterError for a table that cannot be read, and under `on_odd: fail`.
+        Raises FilterError without the packages that a rule needs.
         """
-        stars = self._counts(texts, texts.fields[self.field], self._from_field)
-        if self.table is not None:
-            rows = _read_table(str(self._table_file(self.table).resolve()))
-            repos = texts.fields[self.repo_field]
-            asked = pc.if_else(stars.is_null(), repos, pa.scalar(None, repos.type))
-            found = self._counts(texts, asked, lambda raw: self._from_table(rows, raw))
-            stars = pc.coalesce(stars, found)
-        return {"stars": stars}
+        python = f"python {sys.version_info.major}.{sys.version_info.minor}"
+        digests = {}
+        if self.min_alpha_per_token is not None:
+            from dolmix.text.code_marks import word_digest
 
-    def rules(self) -> Iterator[Rule]:
-        """One rule."""
-        yield Rule("stars", below=self.min_stars, on_missing=self.on_missing)
+            digests["words"] = word_digest()
+        if self._has_comments:
+            digests["comments"] = python
+        if self._has_html:
+            from dolmix.text.code_html import html_parser
 
-    def _counts(
-        self, texts: TextBatch, field: pa.StringArray, read: Callable[[str], "_Found"]
-    ) -> pa.Array:
-        """Star count of each document by what its field leads to; distinct texts are read once."""
-        distinct = field.dictionary_encode()
-        counts = []
-        for raw in distinct.dictionary.to_pylist():
-            found = read(raw)
-            counts.append(star_count(found.value))
-            if self.on_odd == "fail" and counts[-1] is None and found.value is not None:
-                row = pc.index(field, pa.scalar(raw, field.type)).as_py()
-                raise FilterError(f"{document_at(texts, row)}: {self._odd(found)}")
-        return pa.array(counts, pa.int64()).take(distinct.indices)
-
-    def _from_field(self, raw: str) -> "_Found":
-        return _Found(_from_json(raw), self.field)
-
-    def _from_table(self, rows: Mapping[str, "_Row"], raw: str) -> "_Found":
-        repo = _from_json(raw)
-        row = rows.get(repo.lower()) if isinstance(repo, str) else None
-        return _Found(None if row is None else row.stars, f"{self.table} for {repo}")
-
-    def _odd(self, found: "_Found") -> str:
-        return (
-            f"{found.where} holds {found.value!r}, which is no star count (a whole number, 0 or "
-            f"more). Mend the input, or set {self.label}.on_odd to missing."
-        )
-
-    def _table_file(self, table: Path) -> Path:
-        return required_file(table, setting=f"{self.label}.table", advice=TABLE_ADVICE)
-
-
-class WordShare(Filter):
-    """Drop documents in which one or two words are too large a share of all words."""
-
-    type: Literal["word_share"] = "word_share"
-    max_top1_frac: Frac | None = 0.30
-    """Largest share of the most frequent word, by occurrences."""
-    max_top2_frac: Frac | None = 0.50
-    """Largest share of the two most frequent words together."""
-
-    @property
-    def definition(self) -> str:
-        """The paper's rule, with words and shares as said here, since it leaves them open."""
-        return "OLMoE word shares, by count of whitespace words"
-
-    @property
-    def splitter(self) -> str:
-        """Words are those of `str.split()`."""
-        return "whitespace"
+            digests["html"] = f"{html_parser()}, {python}"
+        return digests
 
     def column_types(self) -> dict[str, pa.DataType]:
-        """Two shares, never null."""
-        return {"top1_frac": pa.float64(), "top2_frac": pa.float64()}
+        """Four columns, never null, and those of the rules that are on."""
+        types: dict[str, pa.DataType] = {
+            "max_line_length": pa.int64(),
+            "avg_line_length": pa.float64(),
+            "alnum_frac": pa.float64(),
+            "xml": pa.int64(),
+        }
+        groups = {
+            "alpha_per_token": self.min_alpha_per_token is not None,
+            "comment_frac": self._has_comments,
+            "html_text_frac": self._has_html,
+        }
+        types |= {name: pa.float64() for name, on in groups.items() if on}
+        return types if self.extensions is None else types | {"extension": pa.string()}
 
     def columns(self, texts: TextBatch) -> Columns:
-        """Count words; shares of no words are 0.0."""
-        from dolmix.text.repeats import top_counts
-        from dolmix.text.words import split_words
+        """Measure lines and characters; parse those that are in a language for which it counts.
 
-        words = split_words(texts)
-        first, second = top_counts(words.hashes, words.ends)
-        total = np.maximum(np.diff(words.ends), 1)
-        return {
-            "top1_frac": pa.array(first / total),
-            "top2_frac": pa.array((first + second) / total),
+        Raises FilterError without the packages that a rule needs.
+        """
+        from dolmix.text.code_marks import code_marks
+
+        marks = code_marks(texts, words=self.min_alpha_per_token is not None)
+        columns: Columns = {
+            "max_line_length": pa.array(marks.longest),
+            "avg_line_length": pa.array(marks.line_chars / np.maximum(marks.lines, 1)),
+            "alnum_frac": pa.array(marks.alnums / np.maximum(marks.chars, 1)),
+            "xml": pa.array(marks.xml),
         }
+        if self.min_alpha_per_token is not None:
+            columns["alpha_per_token"] = pa.array(marks.letters / marks.pieces)
+        if self._has_comments:
+            from dolmix.text.code_comments import COMMENT_FRACS
+
+            columns["comment_frac"] = self._measured(texts, COMMENT_FRACS, NO_COMMENTS)
+        if self._has_html:
+            from dolmix.text.code_html import html_text_frac
+
+            columns["html_text_frac"] = self._measured(texts, {"html": html_text_frac}, NO_HTML)
+        if self.extensions is not None:
+            columns["extension"] = self._by_field(texts, self._extension)
+        return columns
 
     def rules(self) -> Iterator[Rule]:
-        """Two rules, the single word first."""
-        yield Rule("top1_frac", above=self.max_top1_frac)
-        yield Rule("top2_frac", above=self.max_top2_frac)
+        """RedPajama's rules, then StarCoder's, in the order of the published configurations."""
+        if self.extensions is not None:
+            yield Rule("extension", not_in=self.extensions, on_missing=self.on_missing)
+        yield Rule("max_line_length", above=self.max_line_length)
+        yield Rule("avg_line_length", above=self.max_avg_line_length)
+        yield Rule("alnum_frac", below=self.min_alnum_frac)
+        if self.min_alpha_per_token is not None:
+            yield Rule("alpha_per_token", below=self.min_alpha_per_token)
+        yield Rule("xml", at_least=1 if self.drop_xml else None)
+        if self._has_comments:
+            share = Rule("comment_frac", on_missing=self.on_missing)
+            yield replace(share, above=self.max_comment_frac, reason="comment_frac_high")
+            yield replace(share, at_most=self.min_comment_frac, reason="comment_frac_low")
+        if self._has_html:
+            limit = self.min_html_text_frac
+            yield Rule("html_text_frac", at_most=limit, on_missing=self.on_missing)
 
+    @property
+    def _has_comments(self) -> bool:
+        return self.max_comment_frac is not None or self.min_comment_frac is not None
 
-def star_count(value: Any) -> int | None:
-    """Read a star count from a JSON value: a whole number from 0 to 2**63 - 1, or None.
+    @property
+    def _has_html(self) -> bool:
+        return self.min_html_text_frac is not None
 
-    Numbers may be written as text and with a fraction of zero: 7, "7", 3.0, "3.0".
-    """
-    if isinstance(value, str):
-        value = _from_json(value)
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if 0 <= value <= LARGEST else None
+    def _measured(
+        self, texts: TextBatch, measures: Mapping[str, "Measure"], other: float
+    ) -> pa.Array:
+        """Value of each document: what its language's measure gives, `other` where it has none."""
+        values: list[float | None] = [other] * len(texts)
+        sizes = texts.num_bytes
+        for row, language in enumerate(self._by_field(texts, self._language).to_pylist()):
+            if language in measures:
+                parsed = language not in PARSED or self._may_be_parsed(int(sizes[row]))
+                values[row] = measures[language](texts.text[row].as_py()) if parsed else None
+        return pa.array(values, pa.float64())
+
+    def _may_be_parsed(self, size: int) -> bool:
+        return self.max_parse_bytes is None or size <= self.max_parse_bytes
+
+    def _by_field(self, texts: TextBatch, read: Callable[[str], str | None]) -> pa.StringArray:
+        """Read each document's field; distinct values are read once."""
+        distinct = texts.fields[self.field].dictionary_encode()
+        values = map(_from_json, distinct.dictionary.to_pylist())
+        known = [read(value) if isinstance(value, str) else None for value in values]
+        return pa.array(known, pa.string()).take(distinct.indices)
+
+    def _language(self, value: str) -> str | None:
+        """Language, if it is one that is parsed, of what the field holds."""
+        if self.field_holds == "language":
+            return value.lower() if value.lower() in LANGUAGES else None
+        return BY_EXTENSION.get(_ending(value)[1:] if self.field_holds == "path" else value)
+
+    def _extension(self, value: str) -> str:
+        """Longest of `extensions` with which a name ends, or whatever it ends with."""
+        name = value if self.field_holds == "path" else f".{value}"
+        listed = [ending for ending in self.extensions or () if name.endswith(ending)]
+        return max(listed, key=len, default=_ending(name))
 
 
 def _from_json(raw: str) -> Any:
-    """Value of a JSON text; the text itself where it is none, which no star count is."""
+    """Value of a JSON text; None where it is none."""
     try:
         return orjson.loads(raw)
     except ValueError:
-        return raw
+        return None
 
 
-class _Found(NamedTuple):
-    """A value that may be a star count, and where it stands; None is no value."""
-
-    value: Any
-    where: str
-
-
-class _Row(NamedTuple):
-    """A row of a table of repositories, as written."""
-
-    repo: str
-    stars: str
-    line: int
-    """Line of the file on which the row starts, from 1."""
-
-
-@lru_cache(maxsize=4)
-def _read_table(path: str) -> dict[str, _Row]:
-    """Map each repository of a table, in lower case, to its row; once a process.
-
-    Raises FilterError for a file that cannot be read, lacks a column, or gives one repository two
-    counts.
-    """
-    table: dict[str, _Row] = {}
-    for row in _rows(path, _text_of(path)):
-        known = table.setdefault(row.repo.lower(), row)
-        if star_count(known.stars) != star_count(row.stars):
-            raise FilterError(
-                f"table {path} gives {row.repo} two counts: {known.stars!r} on line {known.line} "
-                f"and {row.stars!r} on line {row.line}. Take one of the two rows out."
-            )
-    return table
-
-
-def _text_of(path: str) -> str:
-    try:
-        data = Path(path).read_bytes()
-        return (gzip.decompress(data) if path.endswith(".gz") else data).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise FilterError(f"table {path} cannot be read: {error}. {TABLE_ADVICE}") from None
-
-
-def _rows(path: str, text: str) -> Iterator[_Row]:
-    """Read CSV strictly: an unclosed quote would swallow the rest of the table without a word."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    try:
-        names = next(reader, [])
-        repo, stars = _places(path, names)
-        line = reader.line_num + 1
-        for cells in reader:
-            if cells:
-                padded = cells + [""] * (len(names) - len(cells))
-                yield _Row(padded[repo], padded[stars], line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise FilterError(
-            f"table {path} cannot be read: line {line}: {error}. {TABLE_ADVICE}"
-        ) from None
-
-
-def _places(path: str, names: list[str]) -> tuple[int, int]:
-    """Positions of the two columns."""
-    missing = [name for name in ("repo", "stars") if name not in names]
-    if missing:
-        raise FilterError(
-            f"table {path} has no column {' and no '.join(missing)}; it has "
-            f"{', '.join(names) or 'none'}. {TABLE_ADVICE}"
-        )
-    return names.index("repo"), names.index("stars")
+def _ending(path: str) -> str:
+    """Give a file name's end from its last dot on; the whole name without one."""
+    name = path.rsplit("/", 1)[-1]
+    return name[name.rfind(".") :] if "." in name else name

@@ -1,242 +1,237 @@
-"""Stars and word shares: which values are counts, where they come from, what odd ones mean."""
+"""Code: each rule's limit, languages by field, presets, and texts that parsers are not given."""
 
-import gzip
 import json
-from pathlib import Path
+import sys
 from typing import Any
 
-import naive
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from dolmix.document import TextBatch
+from dolmix.document import Columns, TextBatch
 from dolmix.errors import FilterError
-from dolmix.filters import Stars, WordShare, judge
-from dolmix.filters.code import star_count
+from dolmix.filters import Code, judge
 
-ODD = [-1, 2.5, "n/a", "", "-1", "seven", "NaN", "true", True, False, [7], {"a": 7}, 1e300, 2**63]
+COMMENTED = "# why this is as it is\nvalue = 1\n" * 3
+PLAIN = "value = compute(first, second)\n" * 5
+OFF: dict[str, Any] = {
+    "max_line_length": None,
+    "max_avg_line_length": None,
+    "min_alnum_frac": None,
+    "min_alpha_per_token": None,
+    "drop_xml": False,
+    "max_comment_frac": None,
+    "min_comment_frac": None,
+    "min_html_text_frac": None,
+}
+COLUMNS = ("max_line_length", "avg_line_length", "alnum_frac", "xml")
 
 
-def batch(stars: list[Any], repos: list[Any] | None = None) -> TextBatch:
-    """Documents with these star values; None is a record without the field."""
-    as_json = [None if s is None else json.dumps(s) for s in stars]
-    names = [None if r is None else json.dumps(r) for r in repos or [None] * len(stars)]
-    fields = {"metadata.stars": as_json, "metadata.repo": names}
-    return TextBatch.of(["x"] * len(stars), fields=fields)
+def batch(texts: list[str], values: list[Any] | None = None, path: str = "ext") -> TextBatch:
+    """Documents with these values in a field of their metadata; None is a record without it."""
+    values = [None] * len(texts) if values is None else values
+    as_json = [None if v is None else json.dumps(v) for v in values]
+    return TextBatch.of(texts, fields={f"metadata.{path}": as_json})
 
 
-def counts(filter_: Stars, texts: TextBatch) -> list[int | None]:
-    """Give the star column as a list."""
-    found: list[int | None] = filter_.columns(texts)["stars"].to_pylist()
+def reasons(filter_: Code, texts: TextBatch) -> list[str | None]:
+    """Verdict of each document."""
+    found: list[str | None] = judge(filter_, filter_.columns(texts), texts).to_pylist()
     return found
 
 
-def written(path: Path, text: str) -> Path:
-    """Write a file and give its path back."""
-    path.write_text(text, encoding="utf-8")
-    return path
+def only(**settings: Any) -> Code:
+    """Make the filter with these rules alone."""
+    return Code(**(OFF | settings))
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    """Write a table of three repositories, gzipped, one of them odd."""
-    path = tmp_path / "stars.csv.gz"
-    rows = "repo,stars,source\nOwner/Name,12,a list\nowner/few,1,a list\nowner/odd,n/a,a list\n"
-    path.write_bytes(gzip.compress(rows.encode()))
-    return path
+def values(filter_: Code, texts: TextBatch, column: str) -> list[Any]:
+    """One column as a list."""
+    columns: Columns = filter_.columns(texts)
+    found: list[Any] = columns[column].to_pylist()
+    return found
 
 
 @pytest.mark.parametrize(
-    ("value", "stars"),
-    [(7, 7), ("7", 7), (3.0, 3), ("3.0", 3), (0, 0), (1e3, 1000), (2**63 - 1, 2**63 - 1)],
-)
-def test_whole_numbers_count_however_they_are_written(value: object, stars: int) -> None:
-    """Numbers, numbers as text, and floats without a fraction are star counts."""
-    assert star_count(value) == stars
-    assert counts(Stars(), batch([value])) == [stars]
-
-
-@pytest.mark.parametrize("odd", ODD)
-def test_odd_values_are_missing_or_fail(odd: object) -> None:
-    """What is no whole number from 0 is as good as none, or an error that shows the value."""
-    assert counts(Stars(), batch([odd])) == [None]
-    with pytest.raises(
-        FilterError,
-        match=r"document '1' \(record 1\): metadata\.stars holds .* which is no star count",
-    ):
-        counts(Stars(on_odd="fail"), batch([5, odd]))
-
-
-def test_an_odd_value_is_pinned_on_its_first_document() -> None:
-    """Id and record are those of the first document with an odd value, wherever its batch began."""
-    texts = batch([5, 5, None, "n/a", -1, "n/a"]).take(np.array([1, 2, 3, 4, 5]))
-    with pytest.raises(FilterError, match=r"document '3' \(record 3\): .* holds 'n/a'"):
-        counts(Stars(on_odd="fail"), texts)
-
-
-def test_nan_and_deep_nesting_are_odd() -> None:
-    """Field texts that strict JSON refuses are odd values, not crashes."""
-    texts = TextBatch.of(["x"] * 2, fields={"metadata.stars": ["NaN", "[" * 5000 + "]" * 5000]})
-    assert counts(Stars(), texts) == [None, None]
-
-
-def test_null_is_missing_and_never_odd() -> None:
-    """A record without the field, or with JSON null, has no value to object to."""
-    texts = TextBatch.of(["x"] * 2, fields={"metadata.stars": [None, "null"]})
-    assert counts(Stars(on_odd="fail"), texts) == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("on_missing", "expected"),
+    ("settings", "kept", "dropped", "reason"),
     [
-        ("drop", ["stars.stars", None, "stars.stars_missing"]),
-        ("keep", ["stars.stars", None, None]),
+        ({"max_line_length": 5}, "abcde\nf", "abcdef", "max_line_length"),
+        ({"max_avg_line_length": 3.0}, "abcde\nf\n", "abcde\nfg", "avg_line_length"),
+        ({"min_alnum_frac": 0.25}, "a+-*", "a+-*/", "alnum_frac"),
+        ({"min_alpha_per_token": 1.5}, "abc", "ab", "alpha_per_token"),
+        ({"drop_xml": True}, "x" * 87 + "<?xml version=", "x" * 86 + "<?xml version=", "xml"),
     ],
 )
-def test_few_stars_and_missing_stars_have_reasons_of_their_own(
-    on_missing: str, expected: list[str | None]
+def test_each_rule_drops_beyond_its_limit_alone(
+    settings: dict[str, Any], kept: str, dropped: str, reason: str
 ) -> None:
-    """1 star is below 2; no count follows `on_missing`."""
-    filter_ = Stars(on_missing=on_missing)  # type: ignore[arg-type]
-    texts = batch([1, 2, None])
-    assert judge(filter_, filter_.columns(texts), texts).to_pylist() == expected
+    """A value equal to its threshold is kept; a rule works with every other one off."""
+    assert reasons(only(**settings), batch([kept, dropped])) == [None, f"code.{reason}"]
 
 
-def test_zero_is_a_threshold_and_null_is_off() -> None:
-    """With min_stars 0 a missing count still follows `on_missing`; with null nothing is asked."""
-    texts = batch([0, None])
-    columns = Stars().columns(texts)
-    assert judge(Stars(min_stars=0), columns, texts).to_pylist() == [None, "stars.stars_missing"]
-    assert judge(Stars(min_stars=None), columns, texts).to_pylist() == [None, None]
+def test_shares_of_comments_have_two_limits() -> None:
+    """At the upper limit kept, at the lower dropped: the peer's rules are `> 0.8` and `<= 0.01`."""
+    texts = batch(["// 45678\nx", "//" * 5, "x = 1 // y", "x = 123"], ["js"] * 4)
+    filter_ = only(max_comment_frac=0.8, min_comment_frac=0.4)
+    assert values(filter_, texts, "comment_frac") == [0.8, 1.0, 0.4, 0.0]
+    expected = [None, "code.comment_frac_high", "code.comment_frac_low", "code.comment_frac_low"]
+    assert reasons(filter_, texts) == expected
 
 
-def test_the_table_answers_where_the_field_does_not(table: Path) -> None:
-    """The field comes first, odd values fall through, case of repository names does not matter."""
-    repos = ["owner/name", "OWNER/NAME", "owner/few", "owner/odd", "owner/none", None, 7]
-    stars = [3, "n/a", None, None, None, None, None]
-    filter_ = Stars(table=table)
-    assert filter_.fields() == ("metadata.stars", "metadata.repo")
-    assert counts(filter_, batch(stars, repos)) == [3, 12, 1, None, None, None, None]
-    assert Stars().fields() == ("metadata.stars",)
+def test_only_commented_languages_are_asked_for_comments() -> None:
+    """Any other language, and a record without one, lies between the limits."""
+    exts = ["py", "java", "js", "go", "PY", None, 7, ["py"], ""]
+    filter_ = Code()
+    found = values(filter_, batch([PLAIN] * len(exts), exts), "comment_frac")
+    assert found == [0.0, 0.0, 0.0] + [0.5] * 6
 
 
-def test_an_odd_table_entry_fails_when_told_so(table: Path) -> None:
-    """The error names document, table and repository; a count in the field spares a document."""
-    filter_ = Stars(table=table, on_odd="fail")
-    assert counts(filter_, batch([3], ["owner/odd"])) == [3]
-    with pytest.raises(
-        FilterError, match=r"document '1' \(record 1\): .*stars\.csv\.gz for owner/odd holds 'n/a'"
-    ):
-        counts(filter_, batch([3, None], ["owner/odd", "owner/odd"]))
+def test_html_is_dropped_for_its_visible_text() -> None:
+    """Scripts, styles and tags are not visible; a hundred characters are as good as none."""
+    pytest.importorskip("bs4")
+    page = "<p>" + "word " * 21 + "</p><script>" + "x" * 100 + "</script>"
+    short = "<p>" + "w" * 100 + "</p>"
+    texts = batch([page, short, short, ""], ["html", "htm", "go", "html"])
+    filter_ = only(min_html_text_frac=0.2)
+    assert values(filter_, texts, "html_text_frac") == [105 / len(page), 0.0, 1.0, -1.0]
+    assert reasons(filter_, texts) == [
+        None,
+        *["code.html_text_frac"] * 1,
+        None,
+        "code.html_text_frac",
+    ]
 
 
-def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
-    """A missing file, wrong columns and an empty table each say what is wrong."""
-    with pytest.raises(FilterError, match=r"stars\.table: there is no file"):
-        Stars(table=tmp_path / "none.csv").digests()
-    wrong = tmp_path / "wrong.csv"
-    wrong.write_text("name,count\na/b,3\n")
-    with pytest.raises(FilterError, match=r"has no column repo and no stars; it has name, count"):
-        counts(Stars(table=wrong), batch([None], ["a/b"]))
-    with pytest.raises(FilterError, match=r"header\.csv has no column repo .* it has none"):
-        counts(Stars(table=written(tmp_path / "header.csv", "")), batch([None], ["a/b"]))
-
-
-@pytest.mark.parametrize("damage", ["cut short", "wrong bytes", "no archive"])
-def test_a_damaged_table_is_explained(tmp_path: Path, damage: str) -> None:
-    """Whichever way an archive is broken, the error names the table and says what it should be."""
-    packed = bytearray(gzip.compress(b"repo,stars\n" + b"a/b,3\n" * 99))
-    broken = {
-        "cut short": packed[:40],
-        "wrong bytes": packed[:12] + b"\xff" * 20 + packed[32:],
-        "no archive": b"repo,stars\n",
+def test_rules_judge_in_the_published_order() -> None:
+    """A file against which everything can be said is dropped for its longest line first."""
+    texts = batch(["<?xml version=" + "- " * 1000], ["js"])
+    expected = {
+        "max_line_length": "max_line_length",
+        "max_avg_line_length": "avg_line_length",
+        "min_alnum_frac": "alnum_frac",
+        "min_alpha_per_token": "alpha_per_token",
+        "drop_xml": "xml",
+        "min_comment_frac": "comment_frac_low",
     }
-    damaged = tmp_path / "damaged.csv.gz"
-    damaged.write_bytes(bytes(broken[damage]))
-    with pytest.raises(FilterError, match=r"damaged\.csv\.gz cannot be read: .*CSV file"):
-        counts(Stars(table=damaged), batch([None], ["a/b"]))
+    settings: dict[str, Any] = {}
+    for setting, code in expected.items():
+        assert reasons(Code(**settings), texts) == [f"code.{code}"]
+        settings[setting] = OFF[setting]
+    assert reasons(Code(**settings), texts) == [None]
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("holds", "value", "python"),
     [
-        ("repo,stars\na/b,3\n" + "x" * 200_000 + ",1\n", 3),
-        ("x" * 200_000 + ",stars\n", 1),
-        ('repo,stars\na/b,"3\n' + "c/d,4\n" * 30_000, 2),
-        ('repo,stars\na/b,"3\nc/d,4\n', 2),
+        ("extension", "py", True),
+        ("extension", ".py", False),
+        ("extension", "Python", False),
+        ("path", "src/a.b/tool.py", True),
+        ("path", "src/a.py/tool", False),
+        ("path", "py", False),
+        ("path", ".py", True),
+        ("language", "Python", True),
+        ("language", "py", False),
     ],
-    ids=["long field", "long header", "long open quote", "open quote"],
 )
-def test_a_table_that_is_no_csv_is_explained(tmp_path: Path, text: str, line: int) -> None:
-    """A field beyond the reader's limit, an unclosed quote say, is named by its line."""
-    with pytest.raises(FilterError, match=rf"odd\.csv cannot be read: line {line}: "):
-        counts(Stars(table=written(tmp_path / "odd.csv", text)), batch([None], ["a/b"]))
+def test_a_language_is_told_by_what_the_field_holds(holds: str, value: str, python: bool) -> None:
+    """Extensions go by case and without their dot, paths by their last part, names in any case."""
+    filter_ = Code(field="metadata.what", field_holds=holds)  # type: ignore[arg-type]
+    assert filter_.fields() == ("metadata.what",)
+    found = values(filter_, batch([COMMENTED], [value], path="what"), "comment_frac")
+    assert (found != [0.5]) == python
 
 
-def test_a_repository_with_two_counts_is_refused(tmp_path: Path) -> None:
-    """Both rows are named by their lines; which one counts is not for chance to decide."""
-    text = 'repo,stars,note\nA/b,3,"two\nlines"\nc/d,7,\na/B,12,\n'
-    with pytest.raises(
-        FilterError, match=r"two\.csv gives a/B two counts: '3' on line 2 and '12' on line 5"
-    ):
-        counts(Stars(table=written(tmp_path / "two.csv", text)), batch([None], ["a/b"]))
+def test_extensions_are_kept_by_how_a_path_ends() -> None:
+    """RedPajama's endings: by case, `Dockerfile` alone or at the end of a longer name."""
+    paths = ["a/b.py", "a/b.PY", "Dockerfile", "x/prod.Dockerfile", "b.tar.gz", "a.b/LICENSE", None]
+    filter_, texts = Code(preset="redpajama"), batch([PLAIN] * 7, paths, path="path")
+    found = values(filter_, texts, "extension")
+    assert found == [".py", ".PY", "Dockerfile", "Dockerfile", ".gz", "LICENSE", None]
+    odd = "code.extension"
+    assert reasons(filter_, texts) == [None, odd, None, None, odd, odd, f"{odd}_missing"]
 
 
-def test_a_repository_may_be_listed_again_with_the_same_count(tmp_path: Path) -> None:
-    """However the count is written; odd counts are all the same, namely none."""
-    text = "repo,stars\na/b,3\nA/B,3\na/b,3.0\nc/d,n/a\nc/d,\n"
-    table = written(tmp_path / "same.csv", text)
-    assert counts(Stars(table=table), batch([None] * 2, ["a/b", "c/d"])) == [3, None]
+def test_the_longest_listed_ending_is_the_extension() -> None:
+    """With `.gz` and `.tar.gz` listed, both are kept, each as itself."""
+    filter_ = Code(extensions=(".gz", ".tar.gz", ".c"))
+    texts = batch(["x"] * 4, ["tar.gz", "gz", "c", "cc"])
+    assert values(filter_, texts, "extension") == [".tar.gz", ".gz", ".c", ".cc"]
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_table_may_have_any_line_ends(tmp_path: Path, end: str) -> None:
-    """Unix, Windows and old Macintosh files read the same."""
-    path = tmp_path / "ends.csv"
-    path.write_bytes(end.join(["repo,stars", "a/b,3", "c/d,4", ""]).encode())
-    assert counts(Stars(table=path), batch([None] * 2, ["a/b", "c/d"])) == [3, 4]
+def test_extensions_need_a_field_that_has_them() -> None:
+    """A language's name ends with no extension, so the two settings do not go together."""
+    with pytest.raises(ValidationError, match=r"extensions needs a file's extension or path"):
+        Code(extensions=(".py",), field="metadata.language", field_holds="language")
+    with pytest.raises(ValidationError, match=r"at least 1 item"):
+        Code(extensions=())
 
 
-def test_a_table_is_part_of_the_task_key(table: Path) -> None:
-    """Another table is another digest."""
-    before = Stars(table=table).digests()
-    table.write_bytes(gzip.compress(b"repo,stars\n"))
-    assert Stars(table=table).digests() != before
-    assert Stars().digests() == {}
+def test_presets_are_the_published_thresholds() -> None:
+    """Both have RedPajama's numbers; dolma's adds StarCoder's, RedPajama's the extensions."""
+    dolma, redpajama = Code(), Code(preset="redpajama")
+    for filter_ in (dolma, redpajama):
+        assert [filter_.max_line_length, filter_.max_avg_line_length] == [1000, 100]
+        assert [filter_.min_alnum_frac, filter_.min_alpha_per_token] == [0.25, 1.5]
+    assert [dolma.max_comment_frac, dolma.min_comment_frac] == [0.8, 0.01]
+    assert [dolma.min_html_text_frac, dolma.drop_xml, dolma.extensions] == [0.2, True, None]
+    assert len(redpajama.extensions or ()) == 66
+    assert set(redpajama.column_types()) == {*COLUMNS, "alpha_per_token", "extension"}
 
 
-@pytest.mark.corpus
-def test_the_real_star_table_is_read(shared: Path) -> None:
-    """Every entry of the real table is a star count, and a repository of the corpus is found."""
-    table = shared / "stars" / "repo_stars.csv.gz"
-    filter_ = Stars(table=table, on_odd="fail")
-    names = [r.split(",")[0] for r in gzip.decompress(table.read_bytes()).decode().splitlines()[1:]]
-    found = counts(filter_, batch([None] * len(names), names))
-    assert len(names) > 1000
-    assert None not in found
+def test_a_column_that_no_rule_asks_for_is_not_made() -> None:
+    """Parsing costs, so does a field; with line rules alone neither is needed."""
+    lines = only(max_line_length=1000)
+    assert lines.fields() == ()
+    assert lines.digests() == {}
+    assert list(lines.columns(TextBatch.of(["x"]))) == list(COLUMNS)
+    assert sorted(Code().digests()) == ["comments", "html", "words"]
 
 
-@given(st.lists(st.lists(st.sampled_from(["a ", "b\n", "c ", "dd "]), max_size=30).map("".join)))
-def test_word_shares_equal_the_plain_definition(texts: list[str]) -> None:
-    """Shares go by occurrences among whitespace words; 0.0 without words."""
-    columns = WordShare().columns(TextBatch.of(texts))
-    expected = [
-        (first / max(len(words), 1), (first + second) / max(len(words), 1))
-        for words in map(str.split, texts)
-        for first, second in [naive.top_counts(words)]
-    ]
-    assert list(zip(*(c.to_pylist() for c in columns.values()), strict=True)) == expected
+def test_a_filter_with_every_rule_off_is_refused() -> None:
+    """It would keep everything, which no one writes a filter for."""
+    with pytest.raises(ValidationError, match=r"every rule is off"):
+        only()
 
 
-def test_word_shares_are_dropped_above_the_limit_alone() -> None:
-    """30 % for one word and 50 % for two are kept; beyond, the single word is the first reason."""
-    at_limit = "a a a b b c d e f g"
-    filter_ = WordShare()
-    texts = TextBatch.of([at_limit, "a a a a b c d e f g", "a a a b b b c d e f"])
-    assert judge(filter_, filter_.columns(texts), texts).to_pylist() == [
-        None,
-        "word_share.top1_frac",
-        "word_share.top2_frac",
-    ]
+@pytest.mark.parametrize(
+    ("on_missing", "verdict"), [("keep", None), ("drop", "code.comment_frac_high_missing")]
+)
+def test_large_files_are_not_parsed(on_missing: str, verdict: str | None) -> None:
+    """Beyond `max_parse_bytes` Python and HTML have no value; scanned languages do."""
+    texts = batch([COMMENTED] * 3, ["py", "html", "js"])
+    filter_ = Code(max_parse_bytes=len(COMMENTED) - 1, on_missing=on_missing)  # type: ignore[arg-type]
+    assert values(filter_, texts, "comment_frac") == [None, 0.5, 0.0]
+    assert values(filter_, texts, "html_text_frac") == [1.0, None, 1.0]
+    assert reasons(filter_, texts)[0] == verdict
+    every = Code(max_parse_bytes=None)
+    assert None not in values(every, texts, "comment_frac")
+
+
+def test_an_unparsed_file_can_stop_a_run() -> None:
+    """`on_missing: fail` names the document and the column."""
+    filter_ = Code(max_parse_bytes=1, on_missing="fail")
+    with pytest.raises(FilterError, match=r"document '0'.*code\.comment_frac is missing"):
+        reasons(filter_, batch([COMMENTED], ["py"]))
+
+
+@pytest.mark.parametrize(
+    ("package", "setting"), [("bs4", "min_html_text_frac"), ("regex", "min_alpha_per_token")]
+)
+def test_a_package_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, package: str, setting: str
+) -> None:
+    """At planning as at work, the error says what to install or which rule to switch off."""
+    from dolmix.text.code_html import _soup
+    from dolmix.text.code_marks import code_table
+
+    monkeypatch.setitem(sys.modules, package, None)
+    for known in (_soup, code_table):
+        known.cache_clear()
+    filter_ = Code()
+    for ask in (filter_.digests, lambda: filter_.columns(batch(["<p>"], ["html"]))):
+        with pytest.raises(FilterError, match=rf"dolmix\[code\].*{setting} to null"):
+            ask()
+    spared = Code(**{setting: None})
+    assert reasons(spared, batch([COMMENTED], ["py"])) == [None]
+    for known in (_soup, code_table):
+        known.cache_clear()
