@@ -45,8 +45,9 @@ class TextBatch:
     records  (N,) int64          record number within the part, from 0, bad records counted
     fields   path → string (N,)  further fields that filters asked for, each value as JSON text
                                  (`7`, `"7"`, `3.0`); null where the record has none or JSON null
-    made        what `shared` has computed
-    taken_from  the batch that these documents were taken from, and their rows there
+    made       what `shared` has computed
+    inherited  what it had computed for a batch that these documents were taken from, and their rows
+               there; without the texts of that batch
     """
 
     text: pa.LargeStringArray
@@ -55,7 +56,7 @@ class TextBatch:
     records: I64Array
     fields: Mapping[str, pa.StringArray]
     made: dict[str, Any] = field(default_factory=dict, repr=False)
-    taken_from: "tuple[TextBatch, I64Array] | None" = field(default=None, repr=False)
+    inherited: dict[str, tuple[Any, I64Array]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.text)
@@ -84,25 +85,14 @@ class TextBatch:
         """Something computed from the texts, once for this batch and for what is taken from it.
 
         name  says what, with everything that it depends on: `words/whitespace`
-        make  computes it; called unless this batch, or one that it was taken from, has it
+        make  computes it; called unless this batch has it, or one that it was taken from had it
+              by then
         """
         if name not in self.made:
-            found = self._inherited(name)
-            self.made[name] = make() if found is None else found
+            found = self.inherited.pop(name, None)
+            self.made[name] = make() if found is None else found[0].take(found[1])
         known: R = self.made[name]
         return known
-
-    def _inherited(self, name: str) -> Any:
-        batch, chosen = self, []
-        while name not in batch.made:
-            if batch.taken_from is None:
-                return None
-            batch, rows = batch.taken_from
-            chosen.append(rows)
-        found = batch.made[name]
-        for rows in reversed(chosen):
-            found = found.take(rows)
-        return found
 
     def take(self, rows: I64Array | BoolArray) -> "TextBatch":
         """Select documents by position or by mask, in that order."""
@@ -114,7 +104,10 @@ class TextBatch:
             urls=self.urls.take(at),
             records=self.records[index],
             fields={path: values.take(at) for path, values in self.fields.items()},
-            taken_from=(self, index),
+            inherited={
+                **{name: (value, rows[index]) for name, (value, rows) in self.inherited.items()},
+                **{name: (value, index) for name, value in self.made.items()},
+            },
         )
 
     @classmethod

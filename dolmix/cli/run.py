@@ -20,12 +20,12 @@ def run(path: PipelineFile, settings: Overrides = None, as_json: AsJson = False)
     """
     from dolmix.config import load
     from dolmix.pipeline.engine import run_pipeline
-    from dolmix.pipeline.findings import silent_rules
+    from dolmix.pipeline.findings import notes
     from dolmix.pipeline.funnel import funnels
     from dolmix.pipeline.spec import Pipeline
 
     plan = run_pipeline(load(Pipeline, path, settings or []))
-    sys.stderr.writelines(f"note: {line}\n" for line in silent_rules(plan))
+    sys.stderr.writelines(f"note: {line}\n" for line in notes(plan))
     show_funnels(funnels(plan), as_json=as_json)
 
 
@@ -53,7 +53,7 @@ def plan(path: PipelineFile, settings: Overrides = None, as_json: AsJson = False
 
 
 def status(run: RunDir, as_json: AsJson = False) -> None:
-    """Print how far a run is, pass by pass.
+    """Print how far a run is, pass by pass, and what `run` notes of its rules.
 
     Example: dolmix status runs/quickstart
     """
@@ -65,6 +65,7 @@ def status(run: RunDir, as_json: AsJson = False) -> None:
     else:
         rows = [[p["pass"], p["tasks"], p["done"]] for p in facts["passes"]]
         render.table(["pass", "tasks", "done"], rows)
+        render.lines(f"note: {line}" for line in facts["notes"])
 
 
 def show_funnels(made: "list[Funnel]", *, as_json: bool) -> None:

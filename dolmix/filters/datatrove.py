@@ -7,6 +7,7 @@ that part; verdicts are those of datatrove over the same documents, whatever the
 
 import inspect
 import logging
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -75,7 +76,7 @@ class Datatrove(Filter):
         return f"datatrove {version('datatrove')} {self.filter}"
 
     def digests(self) -> dict[str, str]:
-        """Name the code that decides: the class's file, datatrove, and spaCy where it is there.
+        """Name what decides: the class's file, files that `args` name, datatrove, spaCy if there.
 
         Raises FilterError for a package that the class needs and that is not installed.
         """
@@ -92,6 +93,11 @@ class Datatrove(Filter):
             "datatrove_version": version("datatrove"),
             "spacy_version": _version_of("spacy"),
             "code": "" if file is None else file_digest(Path(file)),
+            **{
+                f"args.{name}": file_digest(Path(value))
+                for name, value in self.args.items()
+                if isinstance(value, str) and os.path.isfile(value)  # noqa: PTH113 - any text
+            },
         }
 
     def fields(self) -> tuple[str, ...]:
@@ -159,8 +165,8 @@ class Datatrove(Filter):
             if self.on_error == "fail":
                 raise FilterError(
                     f"{document_at(documents.texts, rows[0])}: {self.label} ({self.filter}) "
-                    f"failed: {type(error).__name__}: {error}. Mend the input, or set "
-                    f"{self.label}.on_error to keep or drop."
+                    f"failed: {type(error).__name__}: {error}. Check {self.label}.args and the "
+                    f"input, or set {self.label}.on_error to keep or drop."
                 ) from error
             return [_Verdict(False if self.on_error == "drop" else None, ERROR, None)]
 
@@ -238,8 +244,11 @@ def find_class(path: str) -> type[Any]:
     place, _, name = path.rpartition(".")
     try:
         module = import_module(place or HOME)
-    except ImportError as error:
-        raise ValueError(f"filter: {place!r} cannot be imported: {error}") from None
+    except Exception as error:  # noqa: BLE001 - a module of the user: it may raise anything
+        raise ValueError(
+            f"filter: {place!r} cannot be imported: {type(error).__name__}: {error}. A module of "
+            f"your own must be installed, or its folder be in PYTHONPATH"
+        ) from None
     known = {
         n: c
         for n, c in vars(module).items()

@@ -17,8 +17,6 @@ from dolmix.filters.base import Filter, OnMissing, Rule
 LIMITS = {"below": "low", "at_most": "low", "above": "high", "at_least": "high", "not_in": "other"}
 """Settings that are limits, and the reason code of each unless `reason` says otherwise."""
 
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*\.[A-Za-z0-9_-]+$")]
-"""Full name of a column: `gopher.word_count`."""
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
 
 
@@ -30,7 +28,7 @@ class ColumnRule(Filter):
     """
 
     type: Literal["rule"] = "rule"
-    column: ColumnName
+    column: str
     """Column to judge, as `<filter>.<column>`; the filter must stand before this one."""
     below: float | None = None
     """Drop when the value is below this."""

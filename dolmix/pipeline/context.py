@@ -45,15 +45,12 @@ class JudgedBatch:
     """Row of the first document in the decisions."""
     original: TextBatch
     """The documents as they were read."""
-    edits: Edits | None
-    """What all filters together changed, as spans of the original; None where none can."""
+    edits: Edits
+    """What all filters together changed, as spans of the original."""
 
     def take(self, rows: BoolArray) -> TextBatch:
         """Choose documents by mask, with their texts as the filters left them."""
-        chosen = self.original if rows.all() else self.original.take(rows)
-        if self.edits is None:
-            return chosen
-        return edited(chosen, self.edits.take(np.flatnonzero(rows)))
+        return edited(self.original, self.edits, only=rows)
 
 
 @dataclass
@@ -127,7 +124,8 @@ class TaskContext:
             if not np.array_equal(batch.records, records[row : row + len(batch)]):
                 raise self._other_documents()
             columns = [rows[name].combine_chunks() for name in names]
-            yield JudgedBatch(row, batch, last_edit(columns) if columns else None)
+            edits = last_edit(columns) if columns else Edits.none(len(batch))
+            yield JudgedBatch(row, batch, edits)
             row += len(batch)
         if row != len(records):
             raise self._other_documents()

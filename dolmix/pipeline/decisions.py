@@ -64,21 +64,25 @@ def decide(
     reasons = pa.nulls(len(batch), pa.string())
     reached = pa.nulls(len(batch), pa.string())
     made: dict[str, pa.Array] = {}
-    texts, edits = batch, Edits.none(len(batch))
+    alive = read = np.ones(len(batch), np.bool_)
+    texts, edits = batch, Edits.none(len(batch))  # of the documents that the next filter reads
     for filter_ in filters:
-        alive = _mask(reasons.is_null())
-        living = texts if alive.all() else texts.take(alive)
-        columns = filter_.columns(texts if whole else living)
-        for column, values in columns.items():
-            made[f"{filter_.label}.{column}"] = values if whole else _spread(values, alive)
-        if whole:
-            columns = {column: _living(values, alive) for column, values in columns.items()}
-        columns |= {name: _living(made[name], alive) for name in filter_.reads()}
-        reasons = pc.coalesce(reasons, _spread(judge(filter_, columns, living), alive))
-        reached = pc.if_else(pa.array(alive), filter_.label, reached)
+        columns = filter_.columns(texts)
+        then = read_edits(columns[EDIT]) if filter_.has_edit else Edits.none(len(texts))
+        both = compose(edits, then)
         if filter_.has_edit:
-            name = edit_column(filter_)
-            texts, edits, made[name] = _apply(texts, edits, made[name])
+            columns[EDIT] = both.to_column(unchanged=~then.changed)
+        made |= {f"{filter_.label}.{c}": _spread(values, read) for c, values in columns.items()}
+        columns |= {name: _chosen(made[name], read) for name in filter_.reads()}
+        judged = alive[read]
+        columns = {column: _chosen(values, judged) for column, values in columns.items()}
+        reason = judge(filter_, columns, texts if judged.all() else texts.take(judged))
+        reasons = pc.coalesce(reasons, _spread(reason, alive))
+        reached = pc.if_else(pa.array(alive), filter_.label, reached)
+        alive = np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
+        stay = alive[read] | whole
+        texts, edits = edited(texts, then, only=stay), both.take(np.flatnonzero(stay))
+        read = alive | whole
     made |= {
         "record": pa.array(batch.records),
         "id": batch.ids,
@@ -99,22 +103,7 @@ def last_edit(columns: Sequence[pa.ListArray]) -> Edits:
     return read_edits(pc.coalesce(*reversed(columns)))
 
 
-def _apply(
-    texts: TextBatch, edits: Edits, column: pa.ListArray
-) -> tuple[TextBatch, Edits, pa.ListArray]:
-    """Apply one filter's edit: the texts after it, all edits so far, and the column to keep."""
-    then = read_edits(column)
-    if not then.changed.any():
-        return texts, edits, pa.nulls(len(texts), column.type)
-    both = compose(edits, then)
-    return edited(texts, then), both, both.to_column(unchanged=~then.changed)
-
-
-def _mask(values: pa.BooleanArray) -> BoolArray:
-    return np.asarray(values.to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _living(values: pa.Array, rows: BoolArray) -> pa.Array:
+def _chosen(values: pa.Array, rows: BoolArray) -> pa.Array:
     """Take the values of the chosen rows."""
     return values if rows.all() else values.filter(pa.array(rows))
 

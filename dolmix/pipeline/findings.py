@@ -25,7 +25,7 @@ class RuleCount:
     rule: str
     """Its reason with the filter's name: `gopher.word_count_low`."""
     limit: str
-    """As a person reads it: `< 50`."""
+    """As a person reads it: `< 50`; empty where a class of datatrove decides."""
     judged: int
     dropped: int
     """Missing values that it dropped are among them."""
@@ -78,7 +78,8 @@ class Finding:
 def rule_counts(funnel: Funnel, filter_: Filter) -> Iterator[RuleCount]:
     """Count what each active rule of a filter did in one source, in the order in which they judge.
 
-    A rule that takes its reasons from a column has every reason that no other rule names.
+    A rule that takes its reasons from a column has every reason that no other rule names, and no
+    limit that a person set.
     """
     reasons = funnel.reasons_of(filter_.label)
     active = [rule for rule in filter_.rules() if rule.active]
@@ -88,25 +89,27 @@ def rule_counts(funnel: Funnel, filter_: Filter) -> Iterator[RuleCount]:
     for rule in active:
         dropped = reasons.get(rule.code, 0) + reasons.get(rule.missing_code, 0)
         dropped += others if rule.reason_from else 0
-        yield RuleCount(f"{filter_.label}.{rule.code}", rule.limit, left, dropped)
+        limit = "" if rule.reason_from else rule.limit
+        yield RuleCount(f"{filter_.label}.{rule.code}", limit, left, dropped)
         left -= dropped
 
 
 def findings(plan: Plan) -> list[Finding]:
     """Everything to look at, source by source; nothing while the filter pass is not done."""
-    if not all(done == tasks for name, tasks, done in _progress(plan) if name == "filter"):
+    book = RecordBook(plan.pipeline.output)
+    if not all(book.has("filter", task.key) for task in plan.passes["filter"]):
         return []
     return [finding for funnel in funnels(plan) for finding in _of_source(plan, funnel)]
 
 
-def silent_rules(plan: Plan) -> list[str]:
+def notes(plan: Plan) -> list[str]:
     """Say every finding in a sentence; what never happened at all, in one sentence a filter."""
     told: dict[str, list[str]] = {}
     for found in findings(plan):
         filter_, _, code = found.name.partition(".")
         if found.kind == "never_fired":
             rules = told.setdefault(f"{found.source}: never fired: {filter_}", [])
-            rules.append(f"{code} {found.limit} of {found.judged:,}")
+            rules.append(f"{code} {found.limit}".rstrip() + f": 0 of {found.judged:,}")
         elif found.kind == "counted_none":
             judged = f"{found.judged:,} documents judged"
             told.setdefault(f"{found.source}: 0 in all {judged}: {filter_}", []).append(code)
@@ -121,12 +124,13 @@ def status(run: Path) -> dict[str, Any]:
     From `plan.json` and the records alone. Raises UsageError for a folder that holds no run.
     """
     plan = read_plan(run)
-    sources = plan.pipeline.sources
+    book, sources = RecordBook(plan.pipeline.output), plan.pipeline.sources
     return {
         "name": plan.pipeline.name,
         "run": str(run),
         "passes": [
-            {"pass": name, "tasks": tasks, "done": done} for name, tasks, done in _progress(plan)
+            {"pass": name, "tasks": len(tasks), "done": sum(book.has(name, t.key) for t in tasks)}
+            for name, tasks in plan.passes.items()
         ],
         "rules": {
             funnel.source: [
@@ -137,6 +141,7 @@ def status(run: Path) -> dict[str, Any]:
             for funnel in funnels(plan)
         },
         "findings": [finding.describe() for finding in findings(plan)],
+        "notes": notes(plan),
     }
 
 
@@ -160,10 +165,3 @@ def _of_source(plan: Plan, funnel: Funnel) -> Iterator[Finding]:
                 yield Finding(funnel.source, "counted_none", f"{label}.{column}", judged, 0)
     if funnel.emptied:
         yield Finding(funnel.source, "emptied", "", funnel.kept_by_filters, funnel.emptied)
-
-
-def _progress(plan: Plan) -> Iterator[tuple[str, int, int]]:
-    """Yield each pass with its tasks and how many are done."""
-    book = RecordBook(plan.pipeline.output)
-    for name, tasks in plan.passes.items():
-        yield name, len(tasks), sum(book.has(name, t.key) for t in tasks)

@@ -105,7 +105,8 @@ def read_plan(run: Path) -> Plan:
             f"{path}: its format is {found.get('format')!r}, this version of dolmix reads "
             f"{PLAN_FORMAT!r}. Run the pipeline again."
         )
-    return Plan(parse(Pipeline, found["pipeline"], origin=str(path)), parts, passes)
+    here = {**found["pipeline"], "output": str(run)}  # wherever the folder was when it was made
+    return Plan(parse(Pipeline, here, origin=str(path)), parts, passes)
 
 
 def make_plan(pipeline: Pipeline) -> Plan:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,6 @@ class TaskRunner:
 def load_work(run: Path, todo: Path) -> tuple[Plan, list[tuple[str, int]]]:
     """Read the plan of a run and the open tasks of one of its passes."""
     plan = read_plan(run)
-    if plan.pipeline.output != run:  # the folder was given another name since
-        plan = replace(plan, pipeline=plan.pipeline.model_copy(update={"output": run}))
     return plan, [(name, number) for name, number in orjson.loads(todo.read_bytes())]
 
 

@@ -42,9 +42,14 @@ class _Search:
         self.text = text
         self._left = SCANS * len(text) + SCANS
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether it has read too much already."""
+        return self._left < 0
+
     def find(self, piece: str, place: int) -> int:
         """Where `piece` is first found from `place` on; -1 if nowhere."""
-        if self._left < 0:
+        if self.is_spent:
             return -1
         found = self.text.find(piece, place)
         self._left -= (found if found >= 0 else len(self.text)) - place + len(piece)
@@ -88,10 +93,10 @@ def _whole_line(search: _Search, line: str, place: int) -> int:
 def _longest_pieces(search: _Search, line: str, place: int) -> Iterator[Piece]:
     """Yield the longest beginning of `line` that the old text has from `place` on, then the next.
 
-    Ends early where there is none.
+    Ends early where there is none, and when the search is spent.
     """
     begin = 0
-    while begin < len(line):
+    while begin < len(line) and not search.is_spent:
         length, found = _longest_prefix(search, line[begin:], place)
         if length:
             yield found, found + length

@@ -102,14 +102,18 @@ def read_edits(column: pa.ListArray | pa.ChunkedArray) -> Edits:
     return Edits(starts, stops, puts, np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]))
 
 
-def edited(texts: TextBatch, edits: Edits) -> TextBatch:
+def edited(texts: TextBatch, edits: Edits, *, only: BoolArray | None = None) -> TextBatch:
     """Texts after their edits; everything else as it was. Without any span, the batch itself.
+
+    only  (N,) bool: the documents to give, all if not given
 
     Raises FilterError naming the document if its spans overlap, are out of order, leave its text,
     cut a character in two, or hold a code that PUTS does not.
     """
     if len(edits) != len(texts):
         raise ValueError(f"edits of {len(edits)} documents for a batch of {len(texts)}")
+    if only is not None and not only.all():
+        return edited(texts.take(only), edits.take(np.flatnonzero(only)))
     if edits.ends[-1] == 0:
         return texts
     offsets = np.zeros(len(texts) + 1, np.int64)
@@ -150,10 +154,12 @@ def _misplaced(texts: TextBatch, edits: Edits, row: int) -> str:
     first, last = edits.ends[row : row + 2]
     spans = zip(edits.starts[first:last], edits.stops[first:last], strict=True)
     shown = ", ".join(f"[{start}, {stop})" for start, stop in list(spans)[:4])
+    more = ", ..." if last - first > 4 else ""
     return (
         f"document {texts.ids[row].as_py()!r} (record {texts.records[row]}): its edit does not fit "
-        f"its {texts.num_bytes[row]:,} bytes: {last - first} spans, {shown}... Spans must be in "
-        f"order, must not overlap, and must begin and end between characters."
+        f"its {texts.num_bytes[row]:,} bytes: {last - first} spans, {shown}{more}. Spans must be "
+        f"in order, must not overlap, must begin and end between characters, and must put in one "
+        f"of the {len(PUTS)} things that an edit can."
     )
 
 

@@ -1,6 +1,7 @@
 """The adapter: datatrove's own verdicts, its reasons and rewriting, and what is refused at load."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import builders
@@ -56,6 +57,18 @@ class Rewrites(BaseFilter):
         loud = doc.text.startswith("loud")
         doc.text = doc.text.upper() if loud else " ".join(doc.text.split()[::2])
         return True
+
+
+class Modelled(BaseFilter):
+    """Has a model in a file."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__()
+        self.model = model
+
+    def filter(self, doc: Document) -> bool:
+        """Keep everything with a text."""
+        return bool(doc.text)
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +176,7 @@ def test_an_exception_names_the_document() -> None:
         made(f"{HERE}.Batched", name="b").columns(texts)
     assert str(caught.value) == (
         f"document 'y' (record 4): b ({HERE}.Batched) failed: RuntimeError: cannot judge this. "
-        f"Mend the input, or set b.on_error to keep or drop."
+        f"Check b.args and the input, or set b.on_error to keep or drop."
     )
 
 
@@ -224,7 +237,7 @@ def test_an_edit_of_c4_takes_out_lines(texts: list[str]) -> None:
         ("GopherQualtyFilter", {}, "no filter 'GopherQualtyFilter'; did you mean 'GopherQuality"),
         ("BaseFilter", {}, "has no filter 'BaseFilter'"),
         ("Document", {}, "has no filter 'Document'"),
-        ("no_such_module.Filter", {}, "'no_such_module' cannot be imported"),
+        ("no_such_module.Filter", {}, "cannot be imported: ModuleNotFoundError: No module named"),
         (
             "GopherQualityFilter",
             {"args": {"min_doc_word": 3}},
@@ -260,6 +273,29 @@ def test_a_package_that_is_not_there_is_named_before_anything_runs() -> None:
     digests = made("RegexFilter", args={"regex_exp": "x"}).digests()
     assert digests["datatrove_version"].startswith("0.10")
     assert len(digests["code"]) == 64
+
+
+def test_a_file_that_an_argument_names_counts_by_its_content(tmp_path: Path) -> None:
+    """A model that changed under its path is another filter; other text is only text."""
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"one")
+    filter_ = made(f"{HERE}.Modelled", args={"model": str(model)})
+    before = filter_.digests()
+    model.write_bytes(b"two")
+    after = filter_.digests()
+    assert before.keys() == after.keys() >= {"args.model"}
+    assert before != after
+    assert "args.model" not in made(f"{HERE}.Modelled", args={"model": "x\0" * 5000}).digests()
+
+
+def test_a_module_that_breaks_is_refused_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever importing it raises: the message says what, and where a module is looked for."""
+    (tmp_path / "broken_filters.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = "'broken_filters' cannot be imported: ZeroDivisionError: division by zero. A module of"
+    assert said in refused("broken_filters.Mine")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ def test_a_column_that_nobody_writes_is_refused() -> None:
         "sources.web: gopher-word_cuont: no filter before it writes 'gopher.word_cuont'; "
         "did you mean 'gopher.word_count'?"
     ) in message
+    message = problems(GOPHER, {"type": "rule", "column": "word_count", "below": 50})
+    assert (
+        "word_count: no filter before it writes 'word_count'; did you mean 'gopher.wor" in message
+    )
     message = problems({"type": "rule", "column": "fluency.score", "below": 0.5})
     assert "no filter before it writes 'fluency.score'; known: none" in message
 
@@ -93,6 +97,17 @@ def test_a_column_of_a_later_filter_is_refused() -> None:
 def test_a_limit_that_cannot_be_meant_is_refused(limit: dict[str, Any], said: str) -> None:
     """None, two at once, and one of another kind than the column."""
     assert said in problems(GOPHER, {"type": "rule", "column": "gopher.word_count", **limit})
+
+
+@pytest.mark.parametrize("limit", ["not_in", "below"])
+def test_a_rule_that_is_off_may_stand_on_any_column(limit: str) -> None:
+    """Null switches a rule on text off as it does one on numbers."""
+    edit = {"type": "datatrove", "filter": "C4QualityFilter"}
+    for column in ("datatrove.reason", "datatrove.keep", "datatrove.edit"):
+        filters = [edit, {"type": "rule", "column": column, limit: None}]
+        sources = {"web": {"inputs": ["x"], "filters": filters}}
+        raw = builders.pipeline(Path("out"), Path("t.json"), sources=sources)
+        assert len(parse(Pipeline, raw, origin="p.yaml").sources["web"].filters) == 2
 
 
 def test_an_edit_is_no_number() -> None:

@@ -15,7 +15,7 @@ from dolmix.filters import ColumnRule
 from dolmix.filters.base import Filter, Rule
 from dolmix.pipeline.decisions import decide, decision_schema, edit_column, last_edit
 from dolmix.pipeline.tally import Tally
-from dolmix.text.edits import EDIT_TYPE, edited
+from dolmix.text.edits import EDIT_TYPE, Edits, edited
 
 
 class Cut(Filter):
@@ -147,6 +147,34 @@ def test_what_edits_took_out_is_counted(
             assert counts["edits"][filter_.label] == {
                 "documents": changed, "removed_bytes": removed,
             }  # fmt: skip
+
+
+class Marks(Size):
+    """Measure by work that filters share, and note how many texts were measured."""
+
+    asked: ClassVar[list[int]] = []
+
+    def columns(self, texts: TextBatch) -> Columns:
+        """Characters, each counted as a mark."""
+
+        def make() -> Edits:
+            self.asked.append(len(texts))
+            return edits_of([[(0, 0, 0)] * len(text) for text in texts.text.to_pylist()])
+
+        return {"chars": pa.array(np.diff(texts.shared("marks", make).ends))}
+
+
+@pytest.mark.parametrize(("whole", "work"), [(False, [3, 2]), (True, [4, 4])])
+def test_filters_share_work_however_many_documents_were_dropped(
+    whole: bool, work: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one computed after a drop serves those after further drops; an edit begins it anew."""
+    monkeypatch.setattr(Marks, "asked", [])
+    marks = [Marks(name=f"m{n}", longest=n) for n in range(7)]
+    filters = (Size(longest=6), marks[6], marks[5], marks[4], Cut(), marks[3], marks[2])
+    rows = decided(["aaaaaaa", "aaaaa", "axaa", "aa"], *filters, whole=whole)
+    assert [row["reason"] for row in rows] == ["size.too_long", "m4.too_long", "m2.too_long", None]
+    assert Marks.asked == work
 
 
 def test_an_edit_that_changes_nothing_is_null() -> None:

@@ -13,7 +13,7 @@ import pytest
 from dolmix.config import parse
 from dolmix.errors import DataError, DolmixError, StoreError, TaskError, UsageError
 from dolmix.pipeline.engine import open_tasks, run_pipeline
-from dolmix.pipeline.findings import silent_rules, status
+from dolmix.pipeline.findings import notes, status
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.plan import Plan
 from dolmix.pipeline.spec import Pipeline
@@ -281,7 +281,7 @@ def test_many_parts_need_few_open_files(folder: Path, tiny_tokenizer: Path) -> N
 def test_rules_that_decide_nothing_are_reported(folder: Path, tiny_tokenizer: Path) -> None:
     """A rule that never fired is named, and so is a filter that dropped everything."""
     plan = run(folder, tiny_tokenizer)
-    assert any("never fired" in line and "gopher" in line for line in silent_rules(plan))
+    assert any("never fired" in line and "gopher" in line for line in notes(plan))
     sources = {
         "web": {
             "inputs": [str(folder / "in" / "web.jsonl.gz")],
@@ -289,7 +289,7 @@ def test_rules_that_decide_nothing_are_reported(folder: Path, tiny_tokenizer: Pa
         }
     }
     other = run(folder, tiny_tokenizer, f"output={folder / 'none'}", sources=sources)
-    assert "web: gopher dropped all 33 documents" in silent_rules(other)
+    assert "web: gopher dropped all 33 documents" in notes(other)
 
 
 def test_status_counts_tasks(folder: Path, tiny_tokenizer: Path) -> None:

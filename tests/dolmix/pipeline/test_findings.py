@@ -6,11 +6,13 @@ from typing import Any
 
 import builders
 import pytest
+from typer.testing import CliRunner
 
+from dolmix.cli.main import app
 from dolmix.config import parse
 from dolmix.filters import Datatrove, Gopher, Language
 from dolmix.pipeline.engine import run_pipeline
-from dolmix.pipeline.findings import findings, rule_counts, silent_rules, status
+from dolmix.pipeline.findings import findings, notes, rule_counts, status
 from dolmix.pipeline.funnel import Funnel, funnels
 from dolmix.pipeline.plan import Plan, make_plan
 from dolmix.pipeline.spec import Pipeline
@@ -51,6 +53,8 @@ def test_reasons_of_a_column_are_their_rule_s() -> None:
     filter_ = Datatrove(filter="GopherQualityFilter")
     found = counts(filter_, 9, gopher_short_doc=2, dropped=1, error=3)
     assert found == [("datatrove.dropped", 9, 6)]
+    funnel = Funnel("web", ("datatrove",), judged=Counter(datatrove=9))
+    assert [r.limit for r in rule_counts(funnel, filter_)] == [""]
 
 
 def plan_of(folder: Path, tokenizer: Path, filters: list[dict[str, Any]], **settings: Any) -> Plan:
@@ -85,12 +89,16 @@ def test_rules_that_decide_nothing_or_too_much_are_found(
         "web: gopher-word_count.high (> 60) dropped 30 of the 30 documents that it judged: 100.0%, "
         "warn_drop_frac is 50.0%"
     )
-    lines = silent_rules(plan)
+    lines = notes(plan)
     assert str(much) in lines
     assert "web: gopher-word_count dropped all 30 documents" in lines
-    assert "web: never fired: signs (high >= 0.5 of 30)" in lines
-    facts = status(tmp_path / "run")
-    assert [f["text"] for f in facts["findings"]] == [str(f) for f in findings(plan)]
+    assert "web: never fired: signs (high >= 0.5: 0 of 30)" in lines
+    (tmp_path / "run").rename(tmp_path / "moved")
+    facts = status(tmp_path / "moved")
+    assert facts["notes"] == lines
+    shown = CliRunner().invoke(app, ["status", str(tmp_path / "moved")], catch_exceptions=False)
+    assert shown.stdout.splitlines()[-len(lines) :] == [f"note: {line}" for line in lines]
+    assert [f["text"] for f in facts["findings"]] == [str(f) for f in found.values()]
     assert {"rule": "gopher.word_count_low", "limit": "< 50", "judged": 40, "dropped": 10,
             "drop_frac": 0.25} in facts["rules"]["web"]  # fmt: skip
 
@@ -125,4 +133,4 @@ def test_edits_are_reported_with_their_numbers(tmp_path: Path, tiny_tokenizer: P
     assert (
         "web: 1 of the 2 documents kept have no text left after their edits: each is one "
         "end-of-text token"
-    ) in silent_rules(plan)
+    ) in notes(plan)

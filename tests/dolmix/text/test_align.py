@@ -54,6 +54,7 @@ def test_spans_say_what_a_rewriting_did(old: str, new: str, spans: list[naive_ed
         ("a\n" * 20_000, "a\n" * 15_000),
         ("word. " * 10_000, "word.\n" * 9_000),
         ("x" * 60_000, "x" * 59_999 + "y"),
+        ("x", " " * 200_000 + "x"),
     ],
 )
 def test_awkward_texts_take_no_longer(old: str, new: str) -> None:

@@ -117,7 +117,7 @@ def test_ids_and_fields_stay_and_shared_work_does_not() -> None:
     assert after.text.to_pylist() == ["one"]
     assert (after.ids, after.urls, after.fields) == (batch.ids, batch.urls, batch.fields)
     assert after.records is batch.records
-    assert (after.made, after.taken_from) == ({}, None)
+    assert (after.made, after.inherited) == ({}, {})
     assert edited(batch, Edits.none(1)) is batch
 
 
