@@ -252,7 +252,10 @@ class Code(Filter):
         """Language, if it is one that is parsed, of what the field holds."""
         if self.field_holds == "language":
             return value.lower() if value.lower() in LANGUAGES else None
-        return BY_EXTENSION.get(_ending(value)[1:] if self.field_holds == "path" else value)
+        if self.field_holds == "path":
+            ending = _ending(value)
+            value = ending[1:] if ending.startswith(".") else ""
+        return BY_EXTENSION.get(value)
 
     def _extension(self, value: str) -> str:
         """Longest of `extensions` with which a name ends, or whatever it ends with."""

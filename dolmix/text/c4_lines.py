@@ -19,7 +19,7 @@ import numpy as np
 
 from dolmix.document import I64Array, TextBatch, U8Array
 from dolmix.text.characters import decode, skip_space, space_width, trim_space
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 from dolmix.text.edits import Edits
 from dolmix.text.phrases import Phrase, PhraseTable, find_phrases, phrase_table
 
@@ -149,7 +149,7 @@ def _phrases() -> PhraseTable:
     )
 
 
-@kernel
+@leaf
 def count_breaks(utf8: U8Array, begin: int, stop: int) -> tuple[int, int]:
     """Count bytes that may end a line, and opening brackets: bounds for lines and citations."""
     breaks, brackets = 0, 0
@@ -226,7 +226,7 @@ def judge_lines(
         made.span_ends[n + 1] = spans
 
 
-@kernel
+@leaf
 def read_line(
     utf8: U8Array, i: int, stop: int, kinds: U8Array, max_word_chars: int
 ) -> tuple[int, int, int, int, int]:
@@ -255,7 +255,7 @@ def read_line(
     return first, last, stop, words, marks
 
 
-@kernel
+@leaf
 def _read_word(utf8: U8Array, i: int, stop: int, kinds: U8Array) -> tuple[int, int]:
     """Read the word at `i`: position after it, marks."""
     marks = 0
@@ -268,7 +268,7 @@ def _read_word(utf8: U8Array, i: int, stop: int, kinds: U8Array) -> tuple[int, i
     return i, marks
 
 
-@kernel
+@leaf
 def _copy_cited(
     utf8: U8Array,
     first: int,
@@ -299,7 +299,7 @@ def _copy_cited(
     return size, found
 
 
-@kernel
+@leaf
 def _citation(utf8: U8Array, i: int, last: int, digits: U8Array) -> int:
     """Bytes of the citation that starts with the bracket at `i`, 0 if there is none."""
     for text in CITATIONS:
@@ -320,7 +320,7 @@ def _citation(utf8: U8Array, i: int, last: int, digits: U8Array) -> int:
     return j + 1 - i if j < last and utf8[j] == 0x5D else 0
 
 
-@kernel
+@leaf
 def _cut(
     utf8: U8Array, begin: int, stop: int, pieces: I64Array, found: int, spans: I64Array, made: int
 ) -> int:
@@ -351,7 +351,7 @@ def _cut(
     return made
 
 
-@kernel
+@leaf
 def _ends_well(out: U8Array, begin: int, end: int, endings: U8Array) -> bool:
     if end == begin or not endings[out[end - 1]]:
         return False
@@ -359,12 +359,12 @@ def _ends_well(out: U8Array, begin: int, end: int, endings: U8Array) -> bool:
     return not (dots and out[end - 2] == 0x2E and out[end - 3] == 0x2E)
 
 
-@kernel
+@leaf
 def _is_crlf(utf8: U8Array, i: int, stop: int) -> bool:
     return utf8[i] == 0x0D and i + 1 < stop and utf8[i + 1] == 0x0A
 
 
-@kernel
+@leaf
 def _was_break(utf8: U8Array, end: int, width: int) -> bool:
     """Whether the white space of two or three bytes before `end` is U+0085, U+2028 or U+2029."""
     if width == 2:
@@ -372,7 +372,7 @@ def _was_break(utf8: U8Array, end: int, width: int) -> bool:
     return width == 3 and utf8[end - 3] == 0xE2 and 0xA8 <= utf8[end - 1] <= 0xA9
 
 
-@kernel
+@leaf
 def _chars(utf8: U8Array, begin: int, end: int) -> int:
     count = 0
     for i in range(begin, end):

@@ -11,7 +11,7 @@ import numpy as np
 
 from dolmix.document import I64Array, TextBatch, U8Array
 from dolmix.text.characters import skip_space, space_width, trim_space
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 from dolmix.text.edits import Edits
 
 ENDINGS = b'.?!"'
@@ -74,30 +74,31 @@ def mark_lines(
     made = 0
     for n in range(offsets.size - 1):
         begin, stop = offsets[n], offsets[n + 1]
-        at, more = begin, True
+        lines, no_end, too_few, kept = 0, 0, 0, 0
+        at, cut, more = begin, begin - 1, True
         while more:
             end = at
             while end < stop and utf8[end] != 0x0A:
                 end += 1
             more = end < stop
-            unfinished = punctuation and not _ends_well(utf8, at, end)
-            short = not _has_words(utf8, at, end, min_words)
-            counts[0, n] += 1
-            counts[1, n] += unfinished
-            counts[2, n] += short
-            counts[3, n] += not (unfinished or short)
+            unfinished = punctuation and (end == at or not _ends_well(utf8, at, end))
+            short = min_words > 0 and (end == at or not _has_words(utf8, at, end, min_words))
+            lines += 1
+            no_end += unfinished
+            too_few += short
+            kept += not (unfinished or short)
             after = end + more
             if (unfinished or short) and after > at:
-                if made > ends[n] and spans[1, made - 1] == at - begin:
-                    spans[1, made - 1] = after - begin
-                else:
-                    spans[0, made], spans[1, made] = at - begin, after - begin
+                if at > cut:
+                    spans[0, made] = at - begin
                     made += 1
+                spans[1, made - 1], cut = after - begin, after
             at = after
+        counts[0, n], counts[1, n], counts[2, n], counts[3, n] = lines, no_end, too_few, kept
         ends[n + 1] = made
 
 
-@kernel
+@leaf
 def _ends_well(utf8: U8Array, begin: int, end: int) -> bool:
     """Whether the last character that is no white space is terminal punctuation."""
     end = trim_space(utf8, begin, end)
@@ -108,7 +109,7 @@ def _ends_well(utf8: U8Array, begin: int, end: int) -> bool:
     return False
 
 
-@kernel
+@leaf
 def _has_words(utf8: U8Array, i: int, end: int, needed: int) -> bool:
     """Whether there are `needed` words; reads no further than it must."""
     words = 0

@@ -22,7 +22,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     Signatures are lazy, since an eager one refuses read-only arrays, and so every Arrow buffer. A
     kernel may call kernels of any module of this package.
     """
-    return _stamped(njit(cache=True, nogil=True)(function))
+    return _stamped(function, {})
 
 
 def leaf(function: Callable[P, R]) -> Callable[P, R]:
@@ -31,10 +31,11 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
     numba counts the references to every array that it hands from function to function, atomically.
     For small functions that are called for every character or word, that is most of the time.
     """
-    return _stamped(njit(cache=True, nogil=True, _nrt=False)(function))
+    return _stamped(function, {"_nrt": False})
 
 
-def _stamped(compiled: Any) -> Any:
+def _stamped(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]:
+    compiled: Callable[P, R] = njit(cache=True, nogil=True, **options)(function)
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = _stamp()  # noqa: SLF001 - numba has no public way to say this

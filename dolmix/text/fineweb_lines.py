@@ -5,12 +5,13 @@ Lines are compared by 64-bit FNV-1a hashes of their bytes.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import decode, skip_space
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 
 FNV_START = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x00000100000001B3)
@@ -42,6 +43,21 @@ class FineWebLines:
     newlines: I64Array
 
 
+class _Table(NamedTuple):
+    """Scratch for the lines of one document after another, M at most.
+
+    slots    (R,) int64   open addressing, zeros; R a power of two, at least 2M
+    keys     (M,) uint64  hashes of a document's distinct lines
+    hashes   (M,) uint64  hashes of its lines
+    lengths  (M,) int64   characters in them
+    """
+
+    slots: I64Array
+    keys: U64Array
+    hashes: U64Array
+    lengths: I64Array
+
+
 def fineweb_lines(texts: TextBatch, *, stops: U8Array, short_chars: int) -> FineWebLines:
     """Count lines.
 
@@ -49,60 +65,90 @@ def fineweb_lines(texts: TextBatch, *, stops: U8Array, short_chars: int) -> Fine
     short_chars  characters of the longest line that is short
     """
     counts = np.zeros((8, len(texts)), np.int64)
-    count_lines(texts.utf8, texts.offsets, stops, short_chars, counts)
+    most = count_newlines(texts.utf8, texts.offsets, counts)
+    # zeroed here, not by a kernel: memory that is asked for as zeros takes none until it is used
+    table = _Table(
+        slots=np.zeros(1 << _bits(most), np.int64),
+        keys=np.empty(most, np.uint64),
+        hashes=np.empty(most, np.uint64),
+        lengths=np.empty(most, np.int64),
+    )
+    count_lines(texts.utf8, texts.offsets, stops, short_chars, table, counts)
     return FineWebLines(*counts)
 
 
 @kernel
+def count_newlines(utf8: U8Array, offsets: I64Array, counts: I64Array) -> int:
+    """Fill in the newlines and lines of every document; return the most lines that one has.
+
+    utf8, offsets, counts as in `count_lines`
+
+    O(B).
+    """
+    most = 1
+    for n in range(offsets.size - 1):
+        newlines = 0
+        for i in range(offsets[n], offsets[n + 1]):
+            newlines += utf8[i] == 0x0A
+        counts[NEWLINES, n], counts[LINES, n] = newlines, newlines + 1
+        most = max(most, newlines + 1)
+    return most
+
+
+@kernel
 def count_lines(
-    utf8: U8Array, offsets: I64Array, stops: U8Array, short_chars: int, counts: I64Array
+    utf8: U8Array,
+    offsets: I64Array,
+    stops: U8Array,
+    short_chars: int,
+    table: _Table,
+    counts: I64Array,
 ) -> None:
-    """Fill in the counts of every document.
+    """Fill in the other counts of every document.
 
     utf8         (B,) uint8        bytes of all documents
     offsets      (N + 1,) int64    document n is utf8[offsets[n]:offsets[n + 1]]
     stops        (1114112,) uint8  by code point, 1 for a stop character
     short_chars  int               characters of the longest line that is short
+    table        scratch
     counts       (8, N) int64      out, zeros on entry; rows as the fields of `FineWebLines`
 
     O(B). Twin: tests/naive_fineweb.py `count_lines`.
     """
-    most = 1
-    for n in range(offsets.size - 1):
-        for i in range(offsets[n], offsets[n + 1]):
-            counts[NEWLINES, n] += utf8[i] == 0x0A
-        counts[LINES, n] = counts[NEWLINES, n] + 1
-        most = max(most, counts[LINES, n])
-    slots, keys = np.zeros(1 << _bits(most), np.int64), np.empty(most, np.uint64)
-    hashes, lengths = np.empty(most, np.uint64), np.empty(most, np.int64)
+    slots, keys, hashes, lengths = table.slots, table.keys, table.hashes, table.lengths
     base = 1
     for n in range(offsets.size - 1):
         i, stop = offsets[n], offsets[n + 1]
-        full = 0
+        full, ending, short, blank_short, inked = 0, 0, 0, 0, 0
         while i < stop:
+            if utf8[i] == 0x0A:
+                blank_short += 1
+                i += 1
+                continue
             begin, code, chars = i, FNV_START, 0
             while i < stop and utf8[i] != 0x0A:
                 code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
                 chars += (utf8[i] & 0xC0) != 0x80
                 i += 1
-            counts[CHARS, n] += chars
+            inked += chars
             if skip_space(utf8, begin, i) == i:
-                counts[BLANK_SHORT, n] += chars <= short_chars
+                blank_short += chars <= short_chars
             else:
-                counts[SHORT, n] += chars <= short_chars
-                counts[ENDING, n] += _last_is(utf8, begin, i, stops)
+                short += chars <= short_chars
+                ending += _last_is(utf8, begin, i, stops)
                 hashes[full], lengths[full] = code, chars
                 full += 1
             i += 1
         if offsets[n] == stop or utf8[stop - 1] == 0x0A:
-            counts[BLANK_SHORT, n] += 1  # the empty line at the end
-        counts[NONBLANK, n] = full
+            blank_short += 1  # the empty line at the end
         distinct, repeated = _repeats(hashes[:full], lengths, slots, keys, base)
-        counts[REPEATED_CHARS, n] = repeated
         base += distinct
+        counts[NONBLANK, n], counts[ENDING, n], counts[SHORT, n] = full, ending, short
+        counts[BLANK_SHORT, n], counts[REPEATED_CHARS, n] = blank_short, repeated
+        counts[CHARS, n] = inked
 
 
-@kernel
+@leaf
 def _repeats(
     hashes: U64Array, lengths: I64Array, slots: I64Array, keys: U64Array, base: int
 ) -> tuple[int, int]:
@@ -129,7 +175,7 @@ def _repeats(
     return distinct, repeated
 
 
-@kernel
+@leaf
 def _bits(lines: int) -> int:
     """Size of a table of which so many lines fill half at most, as a power of two."""
     bits = 1
@@ -138,7 +184,7 @@ def _bits(lines: int) -> int:
     return bits
 
 
-@kernel
+@leaf
 def _last_is(utf8: U8Array, begin: int, end: int, stops: U8Array) -> bool:
     i = end - 1
     if utf8[i] < 0x80:

@@ -21,8 +21,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dolmix.document import I64Array, TextBatch, U8Array, U16Array
+from dolmix.errors import FilterError
 from dolmix.text.characters import ALNUM, SPACE, decode, point_marks
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 
 I32Array: TypeAlias = NDArray[np.int32]
 Edges: TypeAlias = Literal["nonword", "whitespace"]
@@ -33,6 +34,10 @@ CAPITAL_I_DOT, DOT_ABOVE = 0x130, 0x307
 CAPITAL_SIGMA = "\u03a3"
 """The one character whose lower case depends on its neighbours."""
 SMALL_SIGMAS = "\u03c3\u03c2"
+
+
+LARGEST = 2**31 - 1
+"""Most moves of an automaton."""
 
 
 class Phrase(NamedTuple):
@@ -84,7 +89,10 @@ def phrases_in(texts: TextBatch, table: PhraseTable) -> U8Array:
 
 @lru_cache(maxsize=16)
 def phrase_table(phrases: tuple[Phrase, ...], edges: Edges = "nonword") -> PhraseTable:
-    """Build the automaton of some phrases; the last ones asked for are kept."""
+    """Build the automaton of some phrases; the last ones asked for are kept.
+
+    Raises FilterError for so many phrases of so many characters that its states have no numbers.
+    """
     classes = {c: n + 1 for n, c in enumerate(sorted({c for p in phrases for c in p.text}))}
     width = 2 * (len(classes) + 1)
     symbols = _symbols(classes, edges)
@@ -100,6 +108,11 @@ def phrase_table(phrases: tuple[Phrase, ...], edges: Edges = "nonword") -> Phras
                     kinds.append([0, 0])
                 state = trie[state][step]
             kinds[state][phrase.whole] |= phrase.kind
+    if len(trie) * width > LARGEST:
+        raise FilterError(
+            f"{len(phrases):,} phrases of {len(classes):,} different characters make a table of "
+            f"{len(trie) * width:,} moves, more than {LARGEST:,}. Split the list over two filters."
+        )
     moves = _close(trie, kinds, width)
     return _renumber(moves, kinds, symbols, sigma=any(s in classes for s in SMALL_SIGMAS))
 
@@ -189,7 +202,7 @@ def mark_phrases(utf8: U8Array, offsets: I64Array, table: PhraseTable, found: U8
         found[n] = find_phrases(utf8, offsets[n], offsets[n + 1], table)
 
 
-@kernel
+@leaf
 def find_phrases(utf8: U8Array, begin: int, stop: int, table: PhraseTable) -> int:
     """Kinds of phrases in the lower case of `utf8[begin:stop]`, as bits."""
     symbols, moves, anywhere, whole = table.symbols, table.moves, table.anywhere, table.whole

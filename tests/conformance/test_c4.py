@@ -152,6 +152,14 @@ def test_datatroves_decisions_with_rules_switched(
     check_datatrove(adversarial_texts(2000)[::4], theirs, settings)
 
 
+def test_an_underscore_starts_no_sentence() -> None:
+    """It is punctuation to datatrove's sentencizer, though a word character to every expression."""
+    needs("spacy")
+    texts = ["One two. _ _", "One two! __ three.", "One. _a b.", "What? _\nSo_. So _ then."]
+    for number in (2, 3, 4):
+        check_datatrove(texts, {"min_num_sentences": number}, {"min_sentences": number})
+
+
 def test_paragraphs_are_datatroves(shared: Path) -> None:
     """C4ParagraphFilter, on real documents and awkward texts."""
     from datatrove.pipeline.filters import C4ParagraphFilter

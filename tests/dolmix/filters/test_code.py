@@ -128,6 +128,7 @@ def test_rules_judge_in_the_published_order() -> None:
         ("path", "src/a.b/tool.py", True),
         ("path", "src/a.py/tool", False),
         ("path", "py", False),
+        ("path", "src/xpy", False),
         ("path", ".py", True),
         ("language", "Python", True),
         ("language", "py", False),

@@ -19,12 +19,26 @@ SETTINGS: list[dict[str, Any]] = [
     {"type": "language", "keep": ["en"], "model": "models/lid.176.ftz"},
     {"type": "gopher"},
     {"type": "gopher", "newlines": "each"},
+    {"type": "gopher", "preset": "datatrove-0.10"},
+    {"type": "gopher", "preset": "dclm"},
+    {"type": "gopher", "words": "unicode"},
     {"type": "repetition"},
+    {"type": "repetition", "preset": "datatrove-0.10"},
+    {"type": "repetition", "preset": "dclm"},
     {"type": "repetition", "preset": "olmoe-0924", "unit": "words"},
     {"type": "repetition", "preset": "olmoe-0924", "tokenizer": {"path": "tokenizer.json"}},
     {"type": "repetition", "drop_at_times": 32, "unit": "words"},
+    {"type": "c4"},
+    {"type": "c4", "preset": "dolma-1.2"},
+    {"type": "c4", "lines": False, "min_paragraph_chars": 200},
+    {"type": "fineweb"},
+    {"type": "fineweb", "preset": "2024-04"},
+    {"type": "code"},
+    {"type": "code", "preset": "redpajama"},
     {"type": "stars"},
     {"type": "word_share"},
+    {"type": "rule", "column": "gopher.word_count", "below": 50},
+    {"type": "datatrove", "filter": "RegexFilter", "args": {"regex_exp": "x"}},
 ]
 
 
@@ -53,8 +67,10 @@ def usable(request: pytest.FixtureRequest) -> Filter:
 
 def batch(texts: list[str]) -> TextBatch:
     """Build a batch that has the fields every filter asks for."""
-    stars = {"metadata.stars": ["3" if n % 2 else None for n in range(len(texts))]}
-    return TextBatch.of(texts, fields=stars)
+    values = {"metadata.stars": "3", "metadata.ext": '"py"', "metadata.path": '"a/b.html"'}
+    rows = range(len(texts))
+    fields = {path: [v if n % 2 else None for n in rows] for path, v in values.items()}
+    return TextBatch.of(texts, fields=fields)
 
 
 def test_every_filter_module_is_in_the_union() -> None:
@@ -97,6 +113,7 @@ def test_columns_are_what_column_types_says(usable: Filter, texts: list[str]) ->
     assert {name: values.type for name, values in columns.items()} == usable.column_types()
     assert list(columns) == list(usable.column_types())
     assert {len(values) for values in columns.values()} == {len(texts)}
+    columns |= dict.fromkeys(usable.reads(), pa.nulls(len(texts), pa.int64()))
     verdicts = judge(usable, columns, batch(texts))
     assert verdicts.type == pa.string()
     assert len(verdicts) == len(texts)
@@ -107,7 +124,7 @@ def test_rules_judge_only_columns_of_their_own_filter(raw: dict[str, Any]) -> No
     """Every rule has a column, a reason of its own within the filter, and a limit by default."""
     rules = list(made(raw).rules())
     codes = [rule.code for rule in rules]
-    assert {rule.column for rule in rules} <= set(made(raw).column_types())
+    assert {rule.column for rule in rules} <= {*made(raw).column_types(), *made(raw).reads()}
     assert len(set(codes)) == len(codes)
     assert any(rule.active for rule in rules)
 

@@ -97,3 +97,14 @@ def test_much_markup_with_ends_is_measured() -> None:
     """What only looks alike is no reason: every tag and comment here has its end."""
     text = f"<!-- x --><![if x]><p>{LONG}</p><![endif]>" * 300
     assert html_text_frac(text) == pytest.approx(150 * 300 / len(text), abs=0.01)
+
+
+def test_many_scripts_take_no_longer_than_other_tags() -> None:
+    """The time for a script does not grow with the text before it."""
+    took = []
+    for tag in ("strong", "script"):
+        text = f"a<{tag}></{tag}>" * 20_000
+        start = time.process_time()
+        assert html_text_frac(text) == 20_000 / len(text)
+        took.append(time.process_time() - start)
+    assert took[1] < 3 * took[0]

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dolmix.document import TextBatch
+from dolmix.errors import FilterError
+from dolmix.text import phrases as phrases_module
 from dolmix.text.phrases import Edges, Phrase, phrase_table, phrases_in
 
 PHRASES = (
@@ -82,3 +84,14 @@ def test_a_phrase_with_a_capital_is_never_found() -> None:
     """As in `phrase in text.lower()`."""
     table = phrase_table((Phrase("Word", 1),))
     assert not phrases_in(TextBatch.of(["Word", "word"]), table).any()
+
+
+def test_a_list_beyond_what_states_can_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says how large the list is, and what to do; a table that just fits is built."""
+    words = (Phrase("abc", 1), Phrase("bd", 1))
+    monkeypatch.setattr(phrases_module, "LARGEST", 110)
+    assert phrase_table(words).moves.size == 110
+    monkeypatch.setattr(phrases_module, "LARGEST", 109)
+    phrase_table.cache_clear()
+    with pytest.raises(FilterError, match=r"2 phrases of 4 different characters .* 110 moves"):
+        phrase_table(words)
