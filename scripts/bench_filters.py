@@ -1,255 +1,394 @@
-"""How fast the filters are, beside the same definitions in plain Python and beside dolma.
+"""How fast the filters are, beside the peers whose decisions they make, on the same documents.
 
-    python scripts/bench_filters.py [--input FILE ...] [--json FILE]
+    python scripts/bench_filters.py [--input FILE ...] [--megabytes 20] [--distinct]
+                                    [--only TEXT] [--quick] [--json FILE]
 
-MB/s are 10**6 bytes of UTF-8 text per second of one core's time, the median of a few rounds,
-kernels compiled before the clock starts. Ours and the peers take turns, since a shared machine's
-speed drifts; the slow ones get the first documents only. dolma runs in the Python that
-DOLMIX_DOLMA_PYTHON names (or `.venvs/dolma/bin/python`), where there is one.
+MB/s are 10**6 bytes of UTF-8 text per second of one core's time: all columns and the verdict of
+every document, each batch new, kernels compiled before the clock starts. Ours and the peers take
+turns, since a shared machine's speed drifts, and medians count; peers are slow, and get documents
+spread evenly over the same ones. datatrove runs here (extra `conformance`), dolma in the Python
+that DOLMIX_DOLMA_PYTHON names (or that scripts/setup_dolma.sh made); a peer that is not there is
+left out, and so is a filter that does not load, with a note.
 """
 
 import argparse
-import gzip
 import json
 import os
-import platform
 import subprocess
 import sys
+import tempfile
 import threading
-import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import zstandard
+import bench_texts  # puts the repository on the path
+from bench_peers import Dolma, Timed, datatrove_peers, dolma_python
+from bench_texts import Documents, core_seconds, wall_seconds
+from pydantic import TypeAdapter, ValidationError
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from dolmix.document import TextBatch
+from dolmix.errors import DolmixError
+from dolmix.filters import AnyFilter, Filter, judge
+from dolmix.pipeline.decisions import decide, decision_schema
 
-import naive  # noqa: E402 - found through the path above
-
-from dolmix.document import TextBatch  # noqa: E402
-from dolmix.filters import (  # noqa: E402
-    Filter,
-    Gopher,
-    Language,
-    Repetition,
-    WordShare,
-    judge,
-)
-
-FOLDERS = ("web_cc", "web_messy", "web_quality_labelled", "web_line_labelled", "speeches", "wiki")
-PEER_BYTES = 1_500_000
+PEER_BYTES = 700_000
 ROUNDS = 5
-PEER_SECONDS = 4
-"""A peer that has had this long gets no further round."""
-PEER = """
-import json, sys, time
-from dolma.taggers.gopher import get_attributes
-texts = [json.loads(line) for line in sys.stdin]
-start = time.process_time()
-for text in texts:
-    get_attributes(text, True)
-print(time.process_time() - start)
-"""
+PEER_ROUNDS = 3
+OWN_SECONDS, PEER_SECONDS = 12, 10
+"""What has had this long gets no further round."""
 
+WARM_UP = (
+    "A line of text that ends. And one more, with a #hash, a café, and some words of the rest.\n"
+    * 9,
+    "",
+    "<?xml version='1.0'?>\n<p>x</p> javascript {\n\n\n• so…\nnaïve “quotes” don't",
+)
+"""Shows whether a filter loads and runs; a batch of the documents compiles the rest."""
+
+Settings = dict[str, Any]
 Row = dict[str, Any]
+MODEL = Path(os.environ.get("DOLMIX_LID_MODEL", bench_texts.ROOT / "models" / "lid.176.ftz"))
+SPACY_GOPHER = (
+    {"type": "repetition", "preset": "datatrove-0.10"},
+    {"type": "gopher", "preset": "datatrove-0.10"},
+)
+DOLMA_GOPHER = ({"type": "gopher", "preset": "dolma-1.2"}, {"type": "repetition"})
+C4_LINES = {"type": "c4", "preset": "datatrove-0.10", "terminal_punct": False}
+FINEWEB = {"type": "fineweb", "preset": "datatrove-0.10"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is timed: filters, one after the other, and the peers that do the same.
+
+    reach    MB/s to reach, and
+    times    how many times the first peer's speed
+    cascade  a dropped document reaches no later filter, and edits change what later ones read
+    """
+
+    name: str
+    settings: tuple[Settings, ...]
+    peers: tuple[str, ...] = ()
+    reach: float | None = None
+    times: float | None = None
+    code: bool = False
+    cascade: bool = False
+    threads: bool = False
+
+
+ENTRIES = (
+    Entry(
+        "Gopher quality + repetition, datatrove's",
+        SPACY_GOPHER,
+        ("datatrove, filters apart", "datatrove, words shared"),
+        reach=35,
+        times=100,
+        threads=True,
+    ),
+    Entry("Gopher quality, datatrove's", SPACY_GOPHER[1:], ("datatrove quality",)),
+    Entry("Gopher repetition, datatrove's", SPACY_GOPHER[:1], ("datatrove repetition",)),
+    Entry(
+        "Gopher quality + repetition, dolma's",
+        DOLMA_GOPHER,
+        ("dolma gopher_v2",),
+        reach=45,
+        times=50,
+        threads=True,
+    ),
+    Entry("Gopher repetition, dolma's", DOLMA_GOPHER[1:], ("dolma gopher_v2",), reach=60),
+    Entry(
+        "char_repetition, dolma's",
+        ({"type": "char_repetition", "drop_at_score": 10},),
+        ("dolma repetitions_v1",),
+        reach=60,
+    ),
+    Entry(
+        "Gopher quality + repetition, DCLM's",
+        ({"type": "gopher", "preset": "dclm"}, {"type": "repetition", "preset": "dclm"}),
+    ),
+    Entry(
+        "C4, datatrove's",
+        ({"type": "c4", "preset": "datatrove-0.10"},),
+        ("datatrove C4",),
+        reach=25,
+        threads=True,
+    ),
+    Entry("C4, datatrove's, any line end", (C4_LINES,), ("datatrove C4, any line end",), reach=25),
+    Entry("C4, dolma's", ({"type": "c4", "preset": "dolma-1.2"},), ("dolma c4_v2",), reach=80),
+    Entry("FineWeb, datatrove's", (FINEWEB,), ("datatrove FineWeb",), reach=60, threads=True),
+    Entry(
+        "cascade: repetition, quality, C4, FineWeb",
+        (*SPACY_GOPHER, C4_LINES, FINEWEB),
+        ("datatrove cascade",),
+        cascade=True,
+        threads=True,
+    ),
+    Entry(
+        "repetition, OLMoE's 32 in a row",
+        ({"type": "repetition", "preset": "olmoe-0924", "unit": "words"},),
+    ),
+    Entry("word_share", ({"type": "word_share"},)),
+    Entry(
+        "code rules, dolma's",
+        ({"type": "code", "preset": "dolma-1.2"},),
+        ("dolma code_redpajama_taggers_v1 + code_starcoder_taggers_v2",),
+        code=True,
+    ),
+    Entry(
+        "code rules, RedPajama's",
+        ({"type": "code", "preset": "redpajama"},),
+        ("dolma code_redpajama_taggers_v1",),
+        code=True,
+    ),
+    Entry("language", ({"type": "language", "model": str(MODEL)},), ("datatrove language",)),
+)
 
 
 def main() -> None:
-    """Measure, print a table, and write it as JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--input", type=Path, nargs="+", help=".jsonl, .jsonl.gz, .jsonl.zst, .txt")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
-    arguments = parser.parse_args()
-    texts = [t for path in arguments.input or corpus() for t in read(path)]
-    if not texts:
-        parser.error("no documents; give files with --input")
-    batch, few = TextBatch.of(texts), TextBatch.of(head(texts, PEER_BYTES))
-    print(f"{len(texts):,} documents, {megabytes(batch):.1f} MB; {machine()}", file=sys.stderr)
-    rows = [row for name, ours in filters().items() for row in compare(name, ours, batch, few)]
-    rows.append(two_threads(batch))
-    show(rows)
+    """Measure, print a table, and write its rows as JSON if asked."""
+    arguments = parse()
+    documents = bench_texts.web_documents(
+        arguments.input, arguments.megabytes, distinct=arguments.distinct
+    )
+    if not documents.records:
+        sys.exit("no documents: there is no reference corpus here, so give files with --input")
+    print(
+        f"{len(documents.records):,} documents, {documents.megabytes:.1f} MB, of which "
+        f"{documents.distinct:.1f} MB are not repeated\n{bench_texts.machine()}"
+    )
+    bench = Bench(documents, quick=arguments.quick)
+    table = Table()
+    for entry in ENTRIES:
+        if arguments.only in entry.name:
+            table.add(bench.rows(entry), entry)
+    table.add(bench.thread_rows([e for e in ENTRIES if e.threads and arguments.only in e.name]))
+    if not arguments.only:
+        table.add(start_up_rows())
+    bench.close()
     if arguments.json:
-        report = {"machine": machine(), "megabytes": megabytes(batch), "rows": rows}
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps(table.rows, indent=1) + "\n", encoding="utf-8")
 
 
-def filters() -> dict[str, list[Filter]]:
-    """Name what is timed: filters that run one after the other."""
-    timed: dict[str, list[Filter]] = {
-        "gopher": [Gopher()],
-        "repetition": [Repetition()],
-        "gopher + repetition": [Gopher(), Repetition()],
-        "repetition olmoe-0924": [Repetition(preset="olmoe-0924", unit="words")],
-        "word_share": [WordShare()],
-    }
-    model = Path(os.environ.get("DOLMIX_LID_MODEL", ROOT / "models" / "lid.176.ftz"))
-    return timed | ({"language": [Language(model=model)]} if model.exists() else {})
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--input", type=Path, nargs="+", default=[], help=".jsonl[.gz|.zst], .txt")
+    parser.add_argument("--megabytes", type=float, default=20, help="repeat documents up to this")
+    parser.add_argument("--distinct", action="store_true", help="reword what is repeated")
+    parser.add_argument("--only", default="", help="entries whose name contains this")
+    parser.add_argument("--quick", action="store_true", help="one round each")
+    parser.add_argument("--json", type=Path, help="also write the rows here, as a list")
+    return parser.parse_args()
 
 
-def compare(name: str, ours: list[Filter], batch: TextBatch, few: TextBatch) -> list[Row]:
-    """Time one entry and its peers, in turns."""
-    measured = few if name == "language" else batch
-    peers: dict[str, Callable[[], float]] = {}
-    if name in TWINS:
-        twin, texts = TWINS[name], few.text.to_pylist()
-        peers["plain Python"] = lambda: seconds(lambda: [twin(text) for text in texts])
-    if name == "gopher + repetition" and (python := dolma()) is not None:
-        peers["dolma gopher_v2"] = lambda: dolma_seconds(python, few.text.to_pylist())
-    apply(ours, measured)
-    times: list[float] = []
-    theirs: dict[str, list[float]] = {peer: [] for peer in peers}
-    for _ in range(ROUNDS):
-        times.append(seconds(lambda: apply(ours, measured)))
-        for peer, run in peers.items():
-            if len(theirs[peer]) * median(theirs[peer] or [0]) < PEER_SECONDS:
-                theirs[peer].append(run())
-    speed = megabytes(measured) / median(times)
-    rows = [
-        row(name, speed, peer, megabytes(few) / median(taken)) for peer, taken in theirs.items()
-    ]
-    return rows or [row(name, speed)]
+class Bench:
+    """Documents to time on, the filters that load, and the peers that are there."""
+
+    def __init__(self, documents: Documents, *, quick: bool = False) -> None:
+        self.web, self.code = documents, bench_texts.code_documents()
+        self.rounds, self.peer_rounds = (1, 1) if quick else (ROUNDS, PEER_ROUNDS)
+        few = {False: self.web.spread(PEER_BYTES), True: self.code.spread(PEER_BYTES)}
+        self._few = few
+        self._peers = datatrove_peers(few[False], MODEL if MODEL.exists() else None)
+        python = dolma_python()
+        self._dolma = None if python is None else Dolma(python)
+        if self._dolma is not None:
+            self._dolma.learn("web", few[False])
+            self._dolma.learn("code", few[True])
+            print(self._dolma.versions)
+        absent = [name for name, there in self._there() if not there]
+        if absent:
+            print(f"left out: {', '.join(absent)}; scripts/test.sh installs what can be")
+
+    def rows(self, entry: Entry) -> list[Row]:
+        """Time one entry and its peers, in turns."""
+        filters = load(entry)
+        if not filters:
+            return []
+        documents = self.code if entry.code else self.web
+        if entry.name == "language":
+            documents = documents.spread(20 * PEER_BYTES // 5)
+        given = bench_texts.batches(documents, fields_of(filters))
+        if not given:
+            print(f"left out: {entry.name}: no documents")
+            return []
+        apply(entry, filters, given[:1])
+        own: list[float] = []
+        peers = {name: run for name in entry.peers if (run := self._peer(name, entry))}
+        theirs: dict[str, list[float]] = {name: [] for name in peers}
+        for _ in range(self.rounds):
+            if sum(own) < OWN_SECONDS:
+                own.append(core_seconds(lambda: apply(entry, filters, given)))
+            for name, run in peers.items():
+                if len(theirs[name]) < self.peer_rounds and sum(theirs[name]) < PEER_SECONDS:
+                    theirs[name].append(run())
+        speed, size = documents.megabytes / median(own), self._few[entry.code].megabytes
+        rows = [row(entry.name, speed, name, size / median(took)) for name, took in theirs.items()]
+        return rows or [row(entry.name, speed)]
+
+    def thread_rows(self, entries: Sequence[Entry]) -> Iterator[Row]:
+        """Time two threads, each with batches of its own, against one thread that does both's."""
+        for entry in entries:
+            filters = load(entry, quiet=True)
+            if filters:
+                given = bench_texts.batches(self.web, fields_of(filters))
+                apply(entry, filters, given[:1])
+                rounds = [both_ways(entry, filters, given) for _ in range(self.rounds)]
+                single, double = (
+                    2 * self.web.megabytes / median(w) for w in zip(*rounds, strict=True)
+                )
+                name = f"{entry.name}: 2 threads, wall"
+                yield row(name, double, "1 thread", single)
+
+    def close(self) -> None:
+        """End dolma's process."""
+        if self._dolma is not None:
+            self._dolma.close()
+
+    def _peer(self, name: str, entry: Entry) -> Timed | None:
+        dolma = self._dolma
+        if name.startswith("dolma ") and dolma is not None:
+            taggers = name.removeprefix("dolma ").split(" + ")
+            given = "code" if entry.code else "web"
+            return lambda: sum(dolma.seconds(tagger, given) for tagger in taggers)
+        return self._peers.get(name)
+
+    def _there(self) -> list[tuple[str, bool]]:
+        return [
+            ("datatrove with spaCy", bool(self._peers)),
+            ("dolma", self._dolma is not None),
+            ("code documents", bool(self.code.records)),
+            (f"language model {MODEL}", MODEL.exists()),
+        ]
 
 
-def apply(filters_: list[Filter], batch: TextBatch) -> None:
-    """Columns and verdicts of a whole batch."""
-    for filter_ in filters_:
-        judge(filter_, filter_.columns(batch), batch)
+def load(entry: Entry, *, quiet: bool = False) -> list[Filter]:
+    """Build an entry's filters and compile them; none, with a note, if one does not load."""
+    adapter: TypeAdapter[Filter] = TypeAdapter(AnyFilter)
+    try:
+        filters = [adapter.validate_python(settings) for settings in entry.settings]
+        first = Documents([{"text": text} for text in WARM_UP], 0, 0)
+        apply(entry, filters, bench_texts.batches(first, fields_of(filters)))
+    except (ValidationError, DolmixError, ImportError, NotImplementedError) as error:
+        if not quiet:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            print(f"left out: {entry.name}: {' '.join(said.split())[:160]}")
+        return []
+    return filters
 
 
-def two_threads(batch: TextBatch) -> Row:
-    """Wall time of two threads with a batch each, against one thread after the other."""
-    ours = filters()["gopher + repetition"]
+def fields_of(filters: Sequence[Filter]) -> list[str]:
+    """Paths of the record fields that filters read."""
+    return [path for filter_ in filters for path in filter_.fields()]
 
-    def wall(run: Callable[[], None]) -> float:
-        start = time.perf_counter()
+
+def apply(entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]) -> None:
+    """Columns and verdicts of every document, from batches that know nothing yet."""
+    schema = decision_schema(filters) if entry.cascade else None
+    for known in given:
+        batch = bench_texts.unread(known)
+        if schema is not None:
+            decide(batch, filters, schema)
+            continue
+        for filter_ in filters:
+            judge(filter_, filter_.columns(batch), batch)
+
+
+def both_ways(
+    entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]
+) -> tuple[float, float]:
+    """Wall seconds of twice the work: by one thread, then by two."""
+
+    def run() -> None:
+        apply(entry, filters, given)
+
+    def single() -> None:
         run()
-        return time.perf_counter() - start
+        run()
 
-    def both() -> None:
-        threads = [threading.Thread(target=apply, args=(ours, batch)) for _ in range(2)]
+    def double() -> None:
+        threads = [threading.Thread(target=run) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def one_by_one() -> None:
-        apply(ours, batch)
-        apply(ours, batch)
-
-    rounds = [(wall(both), wall(one_by_one)) for _ in range(ROUNDS)]
-    threaded, single = (median(times) for times in zip(*rounds, strict=True))
-    size = 2 * megabytes(batch)
-    return row("gopher + repetition, 2 threads, wall", size / threaded, "1 thread", size / single)
+    return wall_seconds(single), wall_seconds(double)
 
 
-def dolma() -> Path | None:
-    """Python of an environment that has dolma, or None."""
-    default = ROOT / ".venvs" / "dolma" / "bin" / "python"
-    path = Path(os.environ.get("DOLMIX_DOLMA_PYTHON", default))
-    return path if path.exists() else None
+JUDGE_ONE = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from pydantic import TypeAdapter
+from dolmix.document import TextBatch
+from dolmix.filters import AnyFilter
+from dolmix.pipeline.decisions import decide, decision_schema
+filters = [TypeAdapter(AnyFilter).validate_python(settings) for settings in json.loads(sys.argv[2])]
+batch = TextBatch.of(["One line of text that stays as it is.\\nAnd a second one, without an end"])
+decide(batch, filters, decision_schema(filters), whole=True)
+"""
 
 
-def dolma_seconds(python: Path, texts: list[str]) -> float:
-    """Core seconds of dolma's Gopher tagger, quality and repetition together, without start-up."""
-    lines = "".join(json.dumps(text) + "\n" for text in texts)
-    command = [str(python), "-c", PEER]
-    ran = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
-    return float(ran.stdout)
+def start_up_rows() -> Iterator[Row]:
+    """Time a whole process that judges one document: kernels compiled, then taken from disk."""
+    for name in (
+        "Gopher quality + repetition, dolma's",
+        "cascade: repetition, quality, C4, FineWeb",
+    ):
+        entry = next(entry for entry in ENTRIES if entry.name == name)
+        if load(entry, quiet=True):
+            with tempfile.TemporaryDirectory() as cache:
+                first, again = (start_up(entry.settings, Path(cache)) for _ in range(2))
+            yield row(f"{name}: first process ever", first, "later ones", again, unit="s")
 
 
-def naive_gopher(text: str) -> None:
-    """Gopher's columns in plain Python."""
-    naive.word_statistics(text)
-    naive.line_marks(text, merge=True)
+def start_up(settings: Sequence[Settings], cache: Path) -> float:
+    """Wall seconds from the start of Python to the verdict on one document."""
+    given = [json.dumps([str(bench_texts.ROOT)]), json.dumps(settings)]
+    command = [sys.executable, "-c", JUDGE_ONE, *given]
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    return wall_seconds(lambda: subprocess.run(command, check=True, env=variables))
 
 
-def naive_repetition(text: str) -> None:
-    """Columns of dolma's repetition rules in plain Python."""
-    lines = naive.lines_of(text, merge=True)
-    naive.duplicate_sums(lines, [len(line) for line in lines])
-    naive.ngram_shares(text.split())
-
-
-def naive_both(text: str) -> None:
-    """Both, one after the other."""
-    naive_gopher(text)
-    naive_repetition(text)
-
-
-TWINS: dict[str, Callable[[str], object]] = {
-    "gopher": naive_gopher,
-    "repetition": naive_repetition,
-    "gopher + repetition": naive_both,
-    "repetition olmoe-0924": lambda text: naive.periodic_times(text.split()),
-    "word_share": lambda text: naive.top_counts(text.split()),
-}
-
-
-def corpus() -> list[Path]:
-    """JSONL files of the reference corpus's English folders, where it is."""
-    shared = Path(os.environ.get("DOLMIX_SHARED", ROOT.parent / "shared"))
-    folders = [shared / "data" / "corpus_seed" / name for name in FOLDERS]
-    return [path for folder in folders for path in sorted(folder.glob("*.jsonl*"))]
-
-
-def read(path: Path) -> list[str]:
-    """Texts of a file: one a JSON line, or the whole of a `.txt`."""
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        data = gzip.decompress(data)
-    elif path.suffix == ".zst":
-        data = zstandard.ZstdDecompressor().stream_reader(data).read()
-    if path.suffix == ".txt":
-        return [data.decode()]
-    return [json.loads(line)["text"] for line in data.split(b"\n") if line.strip()]
-
-
-def head(texts: list[str], size: int) -> list[str]:
-    """Texts, evenly spread, of about `size` bytes in all."""
-    step = max(1, sum(map(len, texts)) // size)
-    return texts[::step]
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """Core seconds of one call."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
-
-
-def megabytes(batch: TextBatch) -> float:
-    """Size of a batch's text in 10**6 bytes."""
-    return int(batch.num_bytes.sum()) / 1e6
-
-
-def row(name: str, value: float, peer: str | None = None, peer_value: float | None = None) -> Row:
-    """One line of the table."""
+def row(
+    name: str, value: float, peer: str | None = None, peer_value: float | None = None, **more: Any
+) -> Row:
+    """One row of the table: our value, a peer's, and how many times the peer's it is."""
     ratio = None if peer_value is None else value / peer_value
-    shared = {"name": name, "value": value, "unit": "MB/s"}
+    shared = {"name": name, "value": value, "unit": more.get("unit", "MB/s")}
     return shared | {"peer": peer, "peer_value": peer_value, "ratio": ratio}
 
 
-def show(rows: list[Row]) -> None:
-    """Print the table."""
-    print(f"{'filter':38} {'MB/s':>8}  {'peer':16} {'MB/s':>8} {'ratio':>8}")
-    for r in rows:
-        peer = f"{r['peer']:16} {r['peer_value']:8.2f} {r['ratio']:7.1f}x" if r["peer"] else ""
-        print(f"{r['name']:38} {r['value']:8.1f}  {peer}".rstrip())
+class Table:
+    """Rows, printed as they come."""
+
+    def __init__(self, width: int = 50) -> None:
+        self.rows: list[Row] = []
+        self._width = width
+        print(f"\n{'':{width}} {'dolmix':>8}       {'peer':32} {'':>8} {'ratio':>8}  to reach")
+
+    def add(self, rows: Sequence[Row] | Iterator[Row], entry: Entry | None = None) -> None:
+        """Print rows and keep them."""
+        for n, new in enumerate(rows):
+            self.rows.append(new)
+            goal = verdict(new, entry) if entry is not None and n == 0 else ""
+            peer = f"{new['peer'][:32]:32} {new['peer_value']:8.2f}" if new["peer"] else " " * 41
+            ratio = f"{new['ratio']:7.2f}x" if new["peer"] else " " * 8
+            ours = f"{new['name']:{self._width}} {new['value']:8.2f} {new['unit']:4}"
+            print(f"{ours}  {peer} {ratio}  {goal}".rstrip(), flush=True)
 
 
-def machine() -> str:
-    """Where this was measured, as far as it says."""
-    chip = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        chip = models[0].partition(": ")[2] if models else chip
-    versions = ", ".join(f"{p} {version(p)}" for p in ("numba", "numpy", "pyarrow"))
-    return f"{os.cpu_count()} x {chip}; Python {platform.python_version()}, {versions}"
+def verdict(new: Row, entry: Entry) -> str:
+    """Say what an entry is to reach, and whether it does."""
+    goals: list[tuple[str, bool]] = []
+    if entry.reach is not None:
+        goals.append((f"{entry.reach:g} MB/s", new["value"] >= entry.reach))
+    if entry.times is not None and new["ratio"] is not None:
+        goals.append((f"{entry.times:g}x", new["ratio"] >= entry.times))
+    return ", ".join(f"{goal} {'met' if met else 'SHORT'}" for goal, met in goals)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-extras=${1:?extras, for example train or train,dev}
+extras=${1:?extras, for example train or train,dev,conformance}
 shift
 python=${PYTHON:-python3}
 torch_options=()

@@ -17,6 +17,22 @@ settings.register_profile(
 )
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
+FULL_SECONDS = 7200
+"""What one test on the whole corpus may take; a peer reads some 0.2 MB/s."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what reads the whole corpus, unless `-m` names it; then let it take its time.
+
+    A default `-m` in the configuration would be lost as soon as anyone gives one of their own.
+    """
+    full = [item for item in items if item.get_closest_marker("conformance_full")]
+    for item in full:
+        item.add_marker(pytest.mark.timeout(FULL_SECONDS))
+    if full and "conformance_full" not in (config.option.markexpr or ""):
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in full]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

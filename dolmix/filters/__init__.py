@@ -9,6 +9,7 @@ from pydantic import Field
 
 from dolmix.filters.base import Filter, Rule, judge
 from dolmix.filters.c4 import C4
+from dolmix.filters.char_repetition import CharRepetition
 from dolmix.filters.code import Code
 from dolmix.filters.datatrove import Datatrove
 from dolmix.filters.fineweb import FineWeb
@@ -23,6 +24,7 @@ AnyFilter = Annotated[
     Language
     | Gopher
     | Repetition
+    | CharRepetition
     | C4
     | FineWeb
     | Code
@@ -37,6 +39,7 @@ AnyFilter = Annotated[
 __all__ = [
     "C4",
     "AnyFilter",
+    "CharRepetition",
     "Code",
     "ColumnRule",
     "Datatrove",

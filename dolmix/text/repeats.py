@@ -1,24 +1,91 @@
-"""Repeated elements of a document: words, n-grams of words, lines.
+"""Repeated elements of a document: lines, paragraphs, words, n-grams of words.
 
-N-grams are counted by a cascade. An n-gram can occur twice only where both of its (n - 1)-grams do,
-so each length looks only at the places that survived the length before, and names an n-gram exactly
-by the pair of (n - 1)-grams that overlap to form it. Hash tables hold whole keys: nothing is lost
-beyond the hashes that come in.
+Elements are known by 64-bit hashes. A table finds equal ones by open addressing: an entry is the
+place of an element's first occurrence, so whole hashes are compared and nothing is lost beyond
+them. A table is used for one document after another without being cleared: each use numbers its
+entries from a `base` above those of all uses before, and lower entries count as empty.
+
+Scratch of usual size is kept by each thread and used again: to touch fresh memory costs more than
+to fill it.
 """
 
+import threading
+from typing import Any, NamedTuple, TypeAlias
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-from dolmix.document import F64Array, I64Array, U64Array
-from dolmix.text.compiled import kernel
+from dolmix.document import I64Array, U8Array, U64Array
+from dolmix.text.compiled import kernel, leaf
 
-LONGEST = 10
-"""N-grams are measured from 2 to this many words."""
-LONGEST_TOP = 4
-"""Up to this length the most common n-gram counts, above it every repeated one."""
+I32Array: TypeAlias = NDArray[np.int32]
+
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
+FULL = 2**31 - 1
+"""Entries of a table stay below this; beyond, the table is cleared and starts again."""
+KEPT_BYTES = 1 << 24
+"""A scratch array up to this size is kept for the thread's next call."""
 
 
-@kernel
+class Tables(NamedTuple):
+    """What `identify` works with, for up to E elements.
+
+    slots   (2 ** k,) int32   the table, 2 * E entries or more
+    base    (1,) int64        entries below it are empty
+    ids     (>= E,) int32     place of the first element equal to each
+    counts  (>= E,) int32     occurrences, at the place of the first
+    """
+
+    slots: I32Array
+    base: I64Array
+    ids: I32Array
+    counts: I32Array
+
+
+class _Kept(threading.local):
+    def __init__(self) -> None:
+        self.arrays: dict[str, NDArray[Any]] = {}
+
+
+_KEPT = _Kept()
+
+
+def scratch(name: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Give an array of at least `size` values, zeros or what the thread's last user left there.
+
+    Whoever asks for the same name again in a thread gets the same memory: a kernel's caller asks
+    right before the call and keeps nothing.
+    """
+    found = _KEPT.arrays.get(name)
+    if found is None or found.size < size:
+        room = max(size, 1024)
+        if room * np.dtype(dtype).itemsize * 2 <= KEPT_BYTES:
+            room *= 2  # the next document may be longer
+        found = np.zeros(room, dtype)
+        if found.nbytes <= KEPT_BYTES:
+            _KEPT.arrays[name] = found
+    return found
+
+
+def tables(most: int) -> Tables:
+    """Scratch for `identify` on up to `most` elements."""
+    slots = scratch("slots", 1 << max(2 * most - 1, 1).bit_length(), np.int32)
+    kept = slots is _KEPT.arrays.get("slots")
+    base = scratch("base", 1, np.int64) if kept else np.zeros(1, np.int64)
+    base[0] = max(base[0], 1)
+    return Tables(
+        slots,
+        base,
+        scratch("ids", most, np.int32),
+        scratch("counts", most, np.int32),
+    )
+
+
+def longest_part(ends: I64Array) -> int:
+    """Most elements that a document has."""
+    return int(np.diff(ends).max(initial=0))
+
+
 def duplicate_sums(hashes: U64Array, weights: I64Array, ends: I64Array) -> I64Array:
     """Count the elements that occur more than once in their document, every occurrence included.
 
@@ -27,41 +94,63 @@ def duplicate_sums(hashes: U64Array, weights: I64Array, ends: I64Array) -> I64Ar
     ends     (N + 1,) int64  document n has elements [ends[n], ends[n + 1])
     returns  (2, N) int64    repeated occurrences; sum of their weights
 
-    O(M). Twin: tests/naive.py `duplicate_sums`.
+    Twin: tests/naive.py `duplicate_sums`.
     """
+    return sum_repeated(hashes, weights, ends, tables(longest_part(ends)), later=False)
+
+
+def later_sums(hashes: U64Array, weights: I64Array, ends: I64Array) -> I64Array:
+    """Count the elements that are equal to an earlier one of their document.
+
+    hashes, weights, ends as in `duplicate_sums`
+    returns  (2, N) int64    second and later occurrences; sum of their weights
+
+    Twin: tests/naive_repetition.py `later_sums`.
+    """
+    return sum_repeated(hashes, weights, ends, tables(longest_part(ends)), later=True)
+
+
+def top_counts(hashes: U64Array, ends: I64Array) -> I64Array:
+    """Count the most and the second most frequent element of each document.
+
+    hashes, ends as in `duplicate_sums`
+    returns  (2, N) int64    occurrences of the first and of the second; 0 where there is none
+
+    Twin: tests/naive.py `top_counts`.
+    """
+    return count_top(hashes, ends, tables(longest_part(ends)))
+
+
+@kernel
+def sum_repeated(
+    hashes: U64Array, weights: I64Array, ends: I64Array, table: Tables, later: bool
+) -> I64Array:
+    """Sum the repeated elements; `later` leaves out the first occurrence of each. O(M)."""
     sums = np.zeros((2, ends.size - 1), np.int64)
-    most = _longest(ends)
-    slots, keys, counts, ids = _tables(most)
-    base = 1
+    ids, counts = table.ids, table.counts
     for n in range(ends.size - 1):
-        part = hashes[ends[n] : ends[n + 1]]
-        base += _identify(part, part.size, slots, base, keys, counts, ids)
+        begin = ends[n]
+        part = hashes[begin : ends[n + 1]]
+        identify(part, part.size, table)
         for i in range(part.size):
-            if counts[ids[i]] > 1:
+            if ids[i] != i or (counts[i] > 1 and not later):
                 sums[0, n] += 1
-                sums[1, n] += weights[ends[n] + i]
+                sums[1, n] += weights[begin + i]
     return sums
 
 
 @kernel
-def top_counts(hashes: U64Array, ends: I64Array) -> I64Array:
-    """Count the most and the second most frequent element of each document.
-
-    hashes   (M,) uint64     one hash an element
-    ends     (N + 1,) int64  document n has elements [ends[n], ends[n + 1])
-    returns  (2, N) int64    occurrences of the first and of the second; 0 where there is none
-
-    O(M). Twin: tests/naive.py `top_counts`.
-    """
+def count_top(hashes: U64Array, ends: I64Array, table: Tables) -> I64Array:
+    """Find the two largest counts. O(M)."""
     top = np.zeros((2, ends.size - 1), np.int64)
-    slots, keys, counts, ids = _tables(_longest(ends))
-    base = 1
+    ids, counts = table.ids, table.counts
     for n in range(ends.size - 1):
         part = hashes[ends[n] : ends[n + 1]]
-        distinct = _identify(part, part.size, slots, base, keys, counts, ids)
-        base += distinct
-        for which in range(distinct):
-            count = np.int64(counts[which])
+        identify(part, part.size, table)
+        for i in range(part.size):
+            if ids[i] != i:
+                continue
+            count = np.int64(counts[i])
             if count > top[0, n]:
                 top[0, n], top[1, n] = count, top[0, n]
             elif count > top[1, n]:
@@ -70,155 +159,144 @@ def top_counts(hashes: U64Array, ends: I64Array) -> I64Array:
 
 
 @kernel
-def ngram_shares(hashes: U64Array, chars: I64Array, ends: I64Array) -> F64Array:
-    """Measure the characters in repeated word n-grams, for n from 2 to 10.
+def sum_parts(values: I64Array, ends: I64Array) -> I64Array:
+    """Sum each document's values: (N,) int64.
 
-    hashes   (W,) uint64      one hash a word
-    chars    (W,) int64       characters of each word
-    ends     (N + 1,) int64   document n has words [ends[n], ends[n + 1])
-    returns  (9, N) float64   row n - 2 is for n-grams of n words. Up to 4: characters of the most
-                              common one (of equals, the first) times its count, over characters of
-                              all words. From 5 on: characters of all occurrences of repeated ones,
-                              over those of all n-grams. 0.0 where a document has no n-gram.
-
-    Spaces do not count; every occurrence of a repeated n-gram does, overlaps included, so a top
-    share can exceed 1. O(10 W), in practice about O(2 W). Twin: tests/naive.py `ngram_shares`.
+    values   (M,) int64      one value an element
+    ends     (N + 1,) int64  document n has elements [ends[n], ends[n + 1])
     """
-    shares = np.zeros((LONGEST - 1, ends.size - 1))
-    most = _longest(ends)
-    slots, keys, counts, ids = _tables(most)
-    pairs, places = np.empty(most, np.uint64), np.empty(most, np.int64)
-    sums = np.zeros(most + 1, np.int64)
-    base = 1
-    for doc in range(ends.size - 1):
-        begin, size = ends[doc], ends[doc + 1] - ends[doc]
-        for i in range(size):
-            sums[i + 1] = sums[i] + chars[begin + i]
-            places[i] = i
-            pairs[i] = hashes[begin + i]
-        live, total = size, sums[size]
-        for n in range(1, min(LONGEST, size) + 1):
-            if n > 1:
-                live = _overlap(pairs, places, live)
-                total += sums[size - n + 1] - sums[n - 1]
-            distinct = _identify(pairs, live, slots, base, keys, counts, ids)
-            base += distinct
-            if 2 <= n <= LONGEST_TOP:
-                top = _top_chars(counts, ids, places, distinct, sums, n)
-                shares[n - 2, doc] = top / max(sums[size], 1)
-            live, repeated = _keep_repeated(pairs, places, live, counts, ids, sums, n)
-            if n > LONGEST_TOP:
-                shares[n - 2, doc] = repeated / max(total, 1)
-    return shares
+    sums = np.zeros(ends.size - 1, np.int64)
+    for n in range(ends.size - 1):
+        for i in range(ends[n], ends[n + 1]):
+            sums[n] += values[i]
+    return sums
 
 
-@kernel
-def _overlap(pairs: U64Array, places: I64Array, live: int) -> int:
-    """Name each n-gram by its two (n - 1)-grams, in place; on entry `pairs` has their numbers."""
-    kept = 0
-    for i in range(live - 1):
-        if places[i + 1] == places[i] + 1:
-            pairs[kept] = pairs[i] << np.uint64(32) | pairs[i + 1]
-            places[kept] = places[i]
-            kept += 1
-    return kept
+@leaf
+def identify(elements: U64Array, size: int, table: Tables) -> None:
+    """Find each element's first occurrence, and count it there: into `ids` and `counts`.
 
-
-@kernel
-def _keep_repeated(
-    pairs: U64Array,
-    places: I64Array,
-    live: int,
-    counts: I64Array,
-    ids: I64Array,
-    sums: I64Array,
-    n: int,
-) -> tuple[int, int]:
-    """Keep the places whose n-gram repeats, and its number; return how many, and characters."""
-    kept, repeated = 0, 0
-    for i in range(live):
-        which = ids[i]
-        if counts[which] > 1:
-            place = places[i]
-            repeated += sums[place + n] - sums[place]
-            pairs[kept], places[kept] = np.uint64(which), place
-            kept += 1
-    return kept, repeated
-
-
-@kernel
-def _top_chars(
-    counts: I64Array,
-    ids: I64Array,
-    places: I64Array,
-    distinct: int,
-    sums: I64Array,
-    n: int,
-) -> int:
-    """Weigh the most common n-gram, characters times count; the first one where none repeats."""
-    best, count = 0, np.int64(1)
-    for which in range(distinct):
-        if counts[which] > count:
-            best, count = which, np.int64(counts[which])
-    if count == 1:
-        return int(sums[n])
-    i = 0
-    while ids[i] != best:
-        i += 1
-    return int(count * (sums[places[i] + n] - sums[places[i]]))
-
-
-@kernel
-def _identify(
-    elements: U64Array,
-    size: int,
-    slots: I64Array,
-    base: int,
-    keys: U64Array,
-    counts: I64Array,
-    ids: I64Array,
-) -> int:
-    """Give distinct elements numbers in order of first occurrence, count each, return how many.
-
-    `slots` is an open-addressing table over `keys`: an entry v stands for element v - base. Entries
-    below `base` are left from earlier calls and are empty, so the table is never cleared.
+    elements  (>= size,) uint64  one hash an element
     """
+    slots, ids, counts = table.slots, table.ids, table.counts
+    base = fresh_base(slots, table.base, size)
+    shift, mask = spread_of(size)
+    before, which, run = np.uint64(0), np.int64(-1), 0
+    for i in range(size):
+        key = elements[i]
+        if key == before and which >= 0:  # runs of equal elements are common
+            ids[i] = which
+            run += 1
+            continue
+        if run > 0:
+            counts[which] += run
+            run = 0
+        before = key
+        at = np.int64(((key ^ (key >> np.uint64(32))) * SPREAD) >> shift)
+        while True:
+            which = np.int64(slots[at]) - base
+            if which < 0:
+                slots[at] = base + i
+                which = np.int64(i)
+                ids[i], counts[i] = i, 1
+                break
+            if elements[which] == key:
+                ids[i] = which
+                counts[which] += 1
+                break
+            at = (at + 1) & mask
+    if run > 0:
+        counts[which] += run
+
+
+@leaf
+def fresh_base(slots: I32Array, base: I64Array, size: int) -> np.int64:
+    """Take `size` numbers for entries of a table, above all that it holds; the first of them."""
+    if base[0] + size >= FULL:
+        for i in range(slots.size):
+            slots[i] = 0
+        base[0] = 1
+    base[0] += size
+    return np.int64(base[0] - size)
+
+
+@leaf
+def spread_of(size: int) -> tuple[np.uint64, int]:
+    """Shift and mask that spread 64-bit products over a table for `size` elements."""
     bits = 1
     while (1 << bits) < 2 * size:
         bits += 1
-    shift, mask = np.uint64(64 - bits), np.int64((1 << bits) - 1)
-    distinct = 0
+    return np.uint64(64 - bits), (1 << bits) - 1
+
+
+@leaf
+def mark_twice(keys: U64Array, size: int, marks: U64Array) -> np.uint64:
+    """Mark which of `size` keys may occur twice; `seen_twice` asks, with the shift returned.
+
+    keys   (>= size,) uint64          hashes, spread well over all 64 bits
+    marks  (>= max(size, 2),) uint64  scratch; 32 places of two bits in each, 16 a key or more
+
+    A place counts the keys that fall on it, up to two. Equal keys share a place, so that none of
+    them is missed; one in 16 others shares one by chance.
+    """
+    bits = 1
+    while (1 << bits) < size // 2:
+        bits += 1
+    for i in range(1 << bits):
+        marks[i] = 0
+    shift = np.uint64(64 - bits)
     for i in range(size):
-        key = elements[i]
-        at = np.int64(((key ^ (key >> np.uint64(32))) * SPREAD) >> shift)
-        while True:
-            which = slots[at] - base
-            if which < 0:
-                slots[at] = base + distinct
-                keys[distinct], counts[distinct], ids[i] = key, 1, distinct
-                distinct += 1
-                break
-            if keys[which] == key:
-                counts[which] += 1
-                ids[i] = which
-                break
-            at = (at + 1) & mask
-    return distinct
+        key = keys[i]
+        at = np.int64(key >> shift)
+        place = (key << np.uint64(1)) & np.uint64(62)
+        seen = marks[at] >> place & np.uint64(1)
+        marks[at] |= (np.uint64(1) << seen) << place
+    return shift
 
 
-@kernel
-def _tables(most: int) -> tuple[I64Array, U64Array, I64Array, I64Array]:
-    """Scratch for `_identify` on up to `most` elements: slots, keys, counts, ids."""
-    room = 2
-    while room < 2 * most:
-        room *= 2
-    slots = np.zeros(room, np.int64)
-    return slots, np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
+@leaf
+def seen_twice(key: np.uint64, marks: U64Array, shift: np.uint64) -> bool:
+    """Whether a key may occur twice; False is certain."""
+    place = (key << np.uint64(1)) & np.uint64(62)
+    return bool(marks[np.int64(key >> shift)] >> place & np.uint64(2))
 
 
-@kernel
-def _longest(ends: I64Array) -> int:
-    longest = 0
-    for n in range(ends.size - 1):
-        longest = max(longest, ends[n + 1] - ends[n])
-    return longest
+@leaf
+def eight_bytes(utf8: U8Array, place: int) -> np.uint64:
+    """Read eight bytes, the first one lowest; `place + 8` is within the array."""
+    i = np.uint64(place)  # unsigned, so that this compiles to one load
+    code = np.uint64(utf8[i])
+    code |= np.uint64(utf8[i + np.uint64(1)]) << np.uint64(8)
+    code |= np.uint64(utf8[i + np.uint64(2)]) << np.uint64(16)
+    code |= np.uint64(utf8[i + np.uint64(3)]) << np.uint64(24)
+    code |= np.uint64(utf8[i + np.uint64(4)]) << np.uint64(32)
+    code |= np.uint64(utf8[i + np.uint64(5)]) << np.uint64(40)
+    code |= np.uint64(utf8[i + np.uint64(6)]) << np.uint64(48)
+    return code | np.uint64(utf8[i + np.uint64(7)]) << np.uint64(56)
+
+
+@leaf
+def put_eight(out: U8Array, place: int, code: np.uint64) -> None:
+    """Write eight bytes, the lowest one first; `place + 8` is within the array."""
+    i = np.uint64(place)  # unsigned, so that this compiles to one store
+    out[i] = np.uint8(code)
+    out[i + np.uint64(1)] = np.uint8(code >> np.uint64(8))
+    out[i + np.uint64(2)] = np.uint8(code >> np.uint64(16))
+    out[i + np.uint64(3)] = np.uint8(code >> np.uint64(24))
+    out[i + np.uint64(4)] = np.uint8(code >> np.uint64(32))
+    out[i + np.uint64(5)] = np.uint8(code >> np.uint64(40))
+    out[i + np.uint64(6)] = np.uint8(code >> np.uint64(48))
+    out[i + np.uint64(7)] = np.uint8(code >> np.uint64(56))
+
+
+@leaf
+def low_bytes(code: np.uint64, count: int) -> np.uint64:
+    """Keep the lowest `count` bytes, fewer than eight."""
+    return code & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
+
+
+@leaf
+def stir(code: np.uint64, value: np.uint64) -> np.uint64:
+    """Take eight more bytes into a hash; for a given `code` no two values give the same."""
+    code = (code ^ value) * SPREAD
+    return code ^ code >> np.uint64(32)

@@ -28,6 +28,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"type": "repetition", "preset": "olmoe-0924", "unit": "words"},
     {"type": "repetition", "preset": "olmoe-0924", "tokenizer": {"path": "tokenizer.json"}},
     {"type": "repetition", "drop_at_times": 32, "unit": "words"},
+    {"type": "char_repetition", "drop_at_score": 32},
     {"type": "c4"},
     {"type": "c4", "preset": "dolma-1.2"},
     {"type": "c4", "lines": False, "min_paragraph_chars": 200},
@@ -112,7 +113,7 @@ def test_columns_are_what_column_types_says(usable: Filter, texts: list[str]) ->
     columns = usable.columns(batch(texts))
     assert {name: values.type for name, values in columns.items()} == usable.column_types()
     assert list(columns) == list(usable.column_types())
-    assert {len(values) for values in columns.values()} == {len(texts)}
+    assert all(len(values) == len(texts) for values in columns.values())
     columns |= dict.fromkeys(usable.reads(), pa.nulls(len(texts), pa.int64()))
     verdicts = judge(usable, columns, batch(texts))
     assert verdicts.type == pa.string()
