@@ -37,6 +37,8 @@ from dolmix.pipeline.decisions import decide, decision_schema
 PEER_BYTES = 700_000
 ROUNDS = 5
 PEER_ROUNDS = 3
+QUADRATIC_LINE = 2000
+"""dolma's repetitions_v1 takes time quadratic in a line; it gets documents of shorter ones only."""
 OWN_SECONDS, PEER_SECONDS = 12, 10
 """What has had this long gets no further round."""
 
@@ -190,14 +192,15 @@ class Bench:
     def __init__(self, documents: Documents, *, quick: bool = False) -> None:
         self.web, self.code = documents, bench_texts.code_documents()
         self.rounds, self.peer_rounds = (1, 1) if quick else (ROUNDS, PEER_ROUNDS)
-        few = {False: self.web.spread(PEER_BYTES), True: self.code.spread(PEER_BYTES)}
-        self._few = few
-        self._peers = datatrove_peers(few[False], MODEL if MODEL.exists() else None)
+        few = self.web.spread(PEER_BYTES)
+        lines = bench_texts.measured([r for r in few.records if longest_line(r) < QUADRATIC_LINE])
+        self._few = {"web": few, "code": self.code.spread(PEER_BYTES), "lines": lines}
+        self._peers = datatrove_peers(few, MODEL if MODEL.exists() else None)
         python = dolma_python()
         self._dolma = None if python is None else Dolma(python)
         if self._dolma is not None:
-            self._dolma.learn("web", few[False])
-            self._dolma.learn("code", few[True])
+            for name, documents in self._few.items():
+                self._dolma.learn(name, documents)
             print(self._dolma.versions)
         absent = [name for name, there in self._there() if not there]
         if absent:
@@ -225,7 +228,7 @@ class Bench:
             for name, run in peers.items():
                 if len(theirs[name]) < self.peer_rounds and sum(theirs[name]) < PEER_SECONDS:
                     theirs[name].append(run())
-        speed, size = documents.megabytes / median(own), self._few[entry.code].megabytes
+        speed, size = documents.megabytes / median(own), self._few[given_to(entry)].megabytes
         rows = [row(entry.name, speed, name, size / median(took)) for name, took in theirs.items()]
         return rows or [row(entry.name, speed)]
 
@@ -252,8 +255,7 @@ class Bench:
         dolma = self._dolma
         if name.startswith("dolma ") and dolma is not None:
             taggers = name.removeprefix("dolma ").split(" + ")
-            given = "code" if entry.code else "web"
-            return lambda: sum(dolma.seconds(tagger, given) for tagger in taggers)
+            return lambda: sum(dolma.seconds(tagger, given_to(entry)) for tagger in taggers)
         return self._peers.get(name)
 
     def _there(self) -> list[tuple[str, bool]]:
@@ -263,6 +265,18 @@ class Bench:
             ("code documents", bool(self.code.records)),
             (f"language model {MODEL}", MODEL.exists()),
         ]
+
+
+def given_to(entry: Entry) -> str:
+    """Name the documents that an entry's peers get."""
+    if "dolma repetitions_v1" in entry.peers:
+        return "lines"
+    return "code" if entry.code else "web"
+
+
+def longest_line(record: Row) -> int:
+    """Characters of a document's longest line."""
+    return max(map(len, record["text"].split("\n")))
 
 
 def load(entry: Entry, *, quiet: bool = False) -> list[Filter]:

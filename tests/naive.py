@@ -3,10 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from statistics import median
 
 FNV_START, FNV_PRIME = 0xCBF29CE484222325, 0x00000100000001B3
-REQUIRED = {"the", "be", "to", "of", "and", "that", "have", "with"}
 
 
 def fnv1a(data: bytes) -> int:
@@ -22,26 +20,9 @@ def split_words(text: str) -> list[tuple[int, int]]:
     return [(fnv1a(word.encode()), len(word)) for word in text.split()]
 
 
-def word_statistics(text: str) -> tuple[int, int, int, int, float]:
-    """Words, words with `#` or `…`, words with a letter, required words, median length."""
-    words = text.split()
-    return (
-        len(words),
-        sum("#" in word or "…" in word for word in words),
-        sum(any(c.isalpha() for c in word) for word in words),
-        sum(word in REQUIRED for word in words),
-        float(median(map(len, words))) if words else 0.0,
-    )
-
-
 def lines_of(text: str, *, merge: bool) -> list[str]:
     """Lines, cut at each newline or at each run of newlines."""
     return re.split(r"\n+", text) if merge else text.split("\n")
-
-
-def split_lines(text: str, *, merge: bool) -> list[tuple[int, int]]:
-    """(hash, characters) of each line."""
-    return [(fnv1a(line.encode()), len(line)) for line in lines_of(text, merge=merge)]
 
 
 def line_marks(text: str, *, merge: bool) -> tuple[int, int, int]:
