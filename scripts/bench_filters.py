@@ -199,8 +199,8 @@ class Bench:
         python = dolma_python()
         self._dolma = None if python is None else Dolma(python)
         if self._dolma is not None:
-            for name, documents in self._few.items():
-                self._dolma.learn(name, documents)
+            for name, some in self._few.items():
+                self._dolma.learn(name, some)
             print(self._dolma.versions)
         absent = [name for name, there in self._there() if not there]
         if absent:
