@@ -124,8 +124,11 @@ def follow(units: UnitArray, spaces: U8Array, marks: U8Array, found: I64Array) -
         if marks[at] == 0:
             at += 1
             continue
-        period = shortest_period(units, spaces, at)
+        period = shortest_period(units, spaces, at, (found[3] - at) // 4)
         third = third_copy(units, spaces, at, period)
+        if third < 0:  # a place marked in vain costs time, not truth
+            at += 1
+            continue
         end = last_copy(units, spaces, at, period, third)
         found[0] = max(found[0], occurrences(units, at, period, end))
         found[1] = max(found[1], end - at)

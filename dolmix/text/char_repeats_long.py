@@ -1,8 +1,8 @@
 """Repetitions of groups of 8 characters and more.
 
 A repetition at place i with period p begins with a group and a copy of it, p or p + 1 characters
-later: its *gap*. The search goes by levels, of periods from P to below 2 P (the first, from 8 to
-below 32), and looks for grams of g characters, g being P // 4 (in the first, 4).
+later: its *gap*. The search goes by levels, of periods from P to below 2 P, from P = 8 on, and
+looks for grams of g characters: 4 on the first level, 8 on the second, P // 4 on all others.
 
 - A line is cut into cells of P - g + 1 places. A cell's *anchor* is its last place at which no
   shorter period repeats. If a period of this level repeats at a place of the cell, and no shorter
@@ -13,7 +13,7 @@ below 32), and looks for grams of g characters, g being P // 4 (in the first, 4)
 - Nothing is missed: equal grams have equal hashes. Nothing is made up: characters are compared.
 - Nothing is quadratic. Two places of the anchor's gram lie more than g // 4 apart: the gram would
   else begin with four times the same, and the anchor would have been marked. So the P places that
-  are searched hold the gram 16 times and a few, each is measured in a small multiple of P steps,
+  are searched hold the gram some 16 times at most, each is measured in a small multiple of P steps,
   and a line of L characters takes O(L) on each of its log L levels.
 """
 
@@ -26,8 +26,10 @@ from dolmix.text.char_repeats_short import LONG
 from dolmix.text.char_repeats_units import NEWLINE, UnitArray, is_space
 from dolmix.text.compiled import kernel
 
-FIRST_GRAM, SECOND_LEVEL = 4, 32
-"""Characters of the first level's grams; least period of the second."""
+FIRST_GRAM = 4
+"""Characters of the first level's grams; each level has twice as many, the third as the second."""
+THIRD_LEVEL = 32
+"""Least period of the third level."""
 MIX, SPREAD = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
 HALF = np.uint32(16)
 RUN = 32
@@ -60,11 +62,11 @@ def mark_long(units: UnitArray, spaces: U8Array, stop: int, by_line: bool, marks
     grams = hash_grams(units, stop)
     least, size = LONG, FIRST_GRAM
     while count > 0:
-        most = SECOND_LEVEL - 1 if least == LONG else 2 * least - 1
+        most = 2 * least - 1
         mark_level(units, spaces, marks, grams, (least, most, size, stop), lines[:, :count])
         least = most + 1
         count = keep_lines(lines, count, least)
-        if count > 0:
+        if count > 0 and least != THIRD_LEVEL:
             double_grams(grams, lines[:, :count], size)
             size *= 2
 

@@ -15,10 +15,10 @@ from dolmix.text.compiled import kernel
 
 
 @kernel
-def shortest_period(units: UnitArray, spaces: U8Array, i: int) -> int:
-    """Smallest period that repeats at `i`, where some period does."""
+def shortest_period(units: UnitArray, spaces: U8Array, i: int, most: int) -> int:
+    """Smallest period up to `most` that repeats at `i`, where some period does."""
     period = 1
-    while third_copy(units, spaces, i, period) < 0:
+    while period < most and third_copy(units, spaces, i, period) < 0:
         period += 1
     return period
 

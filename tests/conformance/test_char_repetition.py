@@ -31,6 +31,8 @@ for line in sys.stdin:
     print(json.dumps(answers))
 """
 LONGEST_LINE = 160
+LONG_LINE = 1000
+"""Documents with a line of so many characters are left out of the whole corpus."""
 
 
 def cut_lines(text: str) -> str:
@@ -66,5 +68,6 @@ def test_columns_equal_dolmas_on_english(shared: Path) -> None:
 @pytest.mark.corpus
 @pytest.mark.conformance_full
 def test_columns_equal_dolmas_on_every_english_document(shared: Path) -> None:
-    """The same on every English document of the corpus."""
-    check(peers.english_documents(shared))
+    """The same on every English document without a long line, in whose square the peer takes."""
+    documents = peers.english_documents(shared)
+    check([text for text in documents if max(map(len, text.split("\n"))) < LONG_LINE])

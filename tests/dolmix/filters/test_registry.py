@@ -29,6 +29,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"type": "repetition", "preset": "olmoe-0924", "tokenizer": {"path": "tokenizer.json"}},
     {"type": "repetition", "drop_at_times": 32, "unit": "words"},
     {"type": "char_repetition", "drop_at_score": 32},
+    {"type": "char_repetition", "max_repeated_frac": 0.2, "scope": "paragraph"},
     {"type": "c4"},
     {"type": "c4", "preset": "dolma-1.2"},
     {"type": "c4", "lines": False, "min_paragraph_chars": 200},

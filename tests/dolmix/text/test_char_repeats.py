@@ -125,20 +125,23 @@ def test_long_groups_match_the_expression(seed: int) -> None:
     check([repeats(rng) for _ in range(8)])
 
 
-@pytest.mark.parametrize("period", [7, 8, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 300, 513])
-def test_periods_at_the_limits_of_levels(period: int) -> None:
-    """Four of a group are found, and three are not, with each copy spaced or not, after anything.
+@pytest.mark.parametrize("before", [0, 31, 40])
+@pytest.mark.parametrize(
+    "period", [*range(1, 9), 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 300, 513]
+)
+def test_periods_at_the_limits_of_levels(period: int, before: int) -> None:
+    """Four of a group are found, and three are not, with each copy spaced or not.
 
-    The group has no repetition within, so that nothing else can match.
+    No other character occurs twice, so that nothing else can match, nor lead to what does; 32
+    places are looked at in one go, and before 31 of them the repetition starts with the last.
     """
-    rng = random.Random(period)
-    letters = rng.sample(range(0x3400, 0x9FFF), period + 40)
-    group, other = "".join(map(chr, letters[:period])), "".join(map(chr, letters[period:]))
+    letters = "".join(map(chr, range(0x3400, 0x3400 + period + 50)))
+    group, head, tail = letters[:period], letters[period:][:before], letters[-10:]
     for spaced in range(8):
         copies = "".join((" " if spaced >> n & 1 else "") + group for n in range(3))
         length = period * 4 + spaced.bit_count()
-        texts = [other[: rng.randint(0, 30)] + group + copies + tail for tail in ("", other[30:])]
-        fewer = [text.replace(group, group[:-1] + "!", 1) for text in texts]
+        texts = [head + group + copies, head + group + copies + tail]
+        fewer = [head + group[:-1] + "!" + copies + rest for rest in ("", tail)]
         found = measured(texts + fewer, by_paragraph=True)
         assert [row[:3] for row in found] == [(4, length, length)] * 2 + [(0, 0, 0)] * 2
 
