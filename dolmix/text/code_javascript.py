@@ -34,6 +34,7 @@ from dolmix.text.code_points import (
     word_at,
 )
 from dolmix.text.compiled import kernel
+from dolmix.text.words import FNV_PRIME, FNV_START
 
 BACKTICK, HASH, BRACE, CLOSING_BRACE = 0x60, 0x23, 0x7B, 0x7D
 LESS, EQUALS, MORE, QUESTION, BRACKET, CLOSING_BRACKET = 0x3C, 0x3D, 0x3E, 0x3F, 0x5B, 0x5D
@@ -49,7 +50,6 @@ BEFORE_REGEX = keywords(
 """Keywords after which a slash starts a regular expression."""
 SEPARATE = 3
 """So many of WHOLE_WORDS are words only where no letter or digit stands before them."""
-FNV_START, FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x00000100000001B3)
 
 
 def _hashes(words: str) -> tuple[np.uint64, ...]:

@@ -12,9 +12,8 @@ import numpy as np
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import decode, skip_space
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.words import FNV_PRIME, FNV_START
 
-FNV_START = np.uint64(0xCBF29CE484222325)
-FNV_PRIME = np.uint64(0x00000100000001B3)
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 LINES, NONBLANK, ENDING, SHORT, BLANK_SHORT, REPEATED_CHARS, CHARS, NEWLINES = range(8)
 
