@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolmix.document import F64Array, I64Array, TextBatch, U8Array
+from dolmix.document import F64Array, I32Array, I64Array, TextBatch, U8Array
 from dolmix.text.characters import LETTER, PUNCTUATION, decode, point_marks
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.words import Words
@@ -75,9 +75,9 @@ def median_chars(words: Words) -> F64Array:
 def mark_words(
     utf8: U8Array,
     offsets: I64Array,
-    starts: I64Array,
-    stops: I64Array,
-    chars: I64Array,
+    starts: I32Array,
+    stops: I32Array,
+    chars: I32Array,
     ends: I64Array,
     marks: U8Array,
     counts: I64Array,
@@ -149,8 +149,8 @@ def stop_word(utf8: U8Array, start: int, stop: int) -> tuple[int, bool]:
 def count_symbol_words(
     utf8: U8Array,
     offsets: I64Array,
-    starts: I64Array,
-    stops: I64Array,
+    starts: I32Array,
+    stops: I32Array,
     ends: I64Array,
     found: I64Array,
 ) -> None:
@@ -183,10 +183,10 @@ def is_ellipsis(utf8: U8Array, i: int, stop: int) -> bool:
 
 
 @kernel
-def find_medians(chars: I64Array, ends: I64Array, medians: F64Array) -> None:
+def find_medians(chars: I32Array, ends: I64Array, medians: F64Array) -> None:
     """Find the median of each document's word lengths.
 
-    chars    (W,) int64      as in `Words`
+    chars    (W,) int32      as in `Words`
     ends     (N + 1,) int64  likewise
     medians  (N,) float64    out, zeros on entry
 

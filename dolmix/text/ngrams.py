@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dolmix.document import F64Array, I64Array, U64Array
+from dolmix.document import F64Array, I32Array, I64Array, U64Array
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.repeats import (
     SPREAD,
-    I32Array,
     Tables,
     identify,
     longest_part,
@@ -115,7 +114,7 @@ def ngram_chars(words: Words, rule: int) -> tuple[I64Array, I64Array]:
 
 @kernel
 def count_ngrams(
-    hashes: U64Array, chars: I64Array, ends: I64Array, rule: int, room: Room
+    hashes: U64Array, chars: I32Array, ends: I64Array, rule: int, room: Room
 ) -> tuple[I64Array, I64Array]:
     """Count as `ngram_chars` does, in scratch for the longest document."""
     found = np.zeros((LONGEST - 1, ends.size - 1), np.int64)

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dolmix.document import I64Array, TextBatch, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.repeats import (
     SPREAD,
-    I32Array,
     Tables,
     eight_bytes,
     fresh_base,
@@ -87,7 +86,7 @@ def joined_chars(texts: TextBatch, words: Words) -> I64Array:
 def count_joined(
     utf8: U8Array,
     offsets: I64Array,
-    spans: tuple[I64Array, I64Array, I64Array],
+    spans: tuple[I32Array, I32Array, I32Array],
     ends: I64Array,
     room: Room,
 ) -> I64Array:
@@ -95,7 +94,7 @@ def count_joined(
 
     utf8     (B,) uint8       bytes of all documents
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
-    spans    three (W,) int64: where each word starts and where it ends, in bytes from the start of
+    spans    three (W,) int32: where each word starts and where it ends, in bytes from the start of
              its document; its characters
     ends     (N + 1,) int64   document n has words [ends[n], ends[n + 1])
     room     scratch for the longest document
@@ -120,7 +119,7 @@ def count_joined(
 def _lay_out(
     utf8: U8Array,
     begin: int,
-    words: tuple[I64Array, I64Array, I64Array],
+    words: tuple[I32Array, I32Array, I32Array],
     size: int,
     room: Room,
 ) -> None:

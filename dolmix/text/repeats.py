@@ -10,15 +10,13 @@ to fill it.
 """
 
 import threading
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dolmix.document import I64Array, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
-
-I32Array: TypeAlias = NDArray[np.int32]
 
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 FULL = 2**31 - 1
@@ -159,10 +157,10 @@ def count_top(hashes: U64Array, ends: I64Array, table: Tables) -> I64Array:
 
 
 @kernel
-def sum_parts(values: I64Array, ends: I64Array) -> I64Array:
+def sum_parts(values: I32Array | I64Array, ends: I64Array) -> I64Array:
     """Sum each document's values: (N,) int64.
 
-    values   (M,) int64      one value an element
+    values   (M,) integers   one value an element
     ends     (N + 1,) int64  document n has elements [ends[n], ends[n + 1])
     """
     sums = np.zeros(ends.size - 1, np.int64)

@@ -106,8 +106,8 @@ def _split(utf8: U8Array, offsets: I64Array, rules: Rules) -> Words:
     ends = np.zeros(len(offsets), np.int64)
     longest = int(np.diff(offsets).max(initial=0))
     for room in (min(size, size // PROSE_BYTES + longest), size):
-        hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int64)
-        spans = np.empty((2, room), np.int64)
+        hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int32)
+        spans = np.empty((2, room), np.int32)
         if split_documents(utf8, offsets, rules, hashes, chars, spans, ends):
             break
     count = ends[-1]

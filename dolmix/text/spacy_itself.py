@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dolmix.document import I64Array, TextBatch, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.errors import FilterError
 from dolmix.text.compiled import kernel
 from dolmix.text.words import FNV_PRIME, FNV_START, Words
@@ -48,11 +48,11 @@ def english() -> Any:
 
 def split_by_spacy(texts: TextBatch) -> Words:
     """Split every document by spaCy itself; about 0.4 MB/s."""
-    chars, spans = [np.empty(0, np.int64)], [np.empty((2, 0), np.int64)]
+    chars, spans = [np.empty(0, np.int32)], [np.empty((2, 0), np.int32)]
     for text in texts.text.to_pylist():
         found = _tokens(text)
         chars.append(found[1] - found[0])
-        spans.append(_char_starts(text)[found])
+        spans.append(_char_starts(text)[found].astype(np.int32))
     ends = np.cumsum([len(c) for c in chars])
     starts, stops = np.concatenate(spans, axis=1)
     hashes = np.empty(len(starts), np.uint64)
@@ -72,13 +72,13 @@ def count_sentences_by_spacy(utf8: U8Array, offsets: I64Array) -> I64Array:
     return counts
 
 
-def _tokens(text: str) -> I64Array:
+def _tokens(text: str) -> I32Array:
     """Find the (2, T) starts and stops, in characters, of spaCy's tokens that are no whitespace."""
     nlp = _pipeline(text)
     with ASKING, nlp.memory_zone():
         tokens = nlp.tokenizer(text)
         found = [(t.idx, t.idx + len(t)) for t in tokens if not t.text.isspace()]
-    return np.array(found, np.int64).reshape(-1, 2).T
+    return np.array(found, np.int32).reshape(-1, 2).T
 
 
 def _pipeline(text: str) -> Any:
@@ -95,8 +95,8 @@ def _char_starts(text: str) -> I64Array:
 def hash_spans(
     utf8: U8Array,
     offsets: I64Array,
-    starts: I64Array,
-    stops: I64Array,
+    starts: I32Array,
+    stops: I32Array,
     ends: I64Array,
     hashes: U64Array,
 ) -> None:

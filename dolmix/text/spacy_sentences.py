@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dolmix.document import I64Array, U8Array
+from dolmix.document import I32Array, I64Array, U8Array
 from dolmix.text.characters import decode
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.spacy_tables import Rules
@@ -14,8 +14,8 @@ def count_ends(
     utf8: U8Array,
     offsets: I64Array,
     rules: Rules,
-    starts: I64Array,
-    stops: I64Array,
+    starts: I32Array,
+    stops: I32Array,
     ends: I64Array,
 ) -> I64Array:
     """Count sentences.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dolmix.document import BoolArray, I64Array, U8Array, U64Array
+from dolmix.document import BoolArray, I32Array, I64Array, U8Array, U64Array
 from dolmix.text.characters import may_be_space, skip_space, space_width
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.spacy_chunks import cut_chunk
@@ -23,8 +23,8 @@ def split_documents(
     offsets: I64Array,
     rules: Rules,
     hashes: U64Array,
-    chars: I64Array,
-    spans: I64Array,
+    chars: I32Array,
+    spans: I32Array,
     ends: I64Array,
 ) -> bool:
     """Fill in the hash, length and place of every token that is no whitespace.
@@ -32,8 +32,8 @@ def split_documents(
     utf8     (B,) uint8       bytes of all documents
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
     hashes   (R,) uint64      out; R = B entries are always enough
-    chars    (R,) int64       out
-    spans    (2, R) int64     out; start and stop of each token, in bytes from its document's start
+    chars    (R,) int32       out
+    spans    (2, R) int32     out; start and stop of each token, in bytes from its document's start
     ends     (N + 1,) int64   out; tokens before each document's end
     returns  bool             False, all void, where a document has more bytes than entries are left
 
@@ -120,8 +120,8 @@ def _emit(
     rules: Rules,
     word: int,
     hashes: U64Array,
-    chars: I64Array,
-    spans: I64Array,
+    chars: I32Array,
+    spans: I32Array,
 ) -> bool:
     """Write the tokens of a chunk; say whether a special case may stand among them."""
     found = False
@@ -141,8 +141,8 @@ def _write(
     end: int,
     word: int,
     hashes: U64Array,
-    chars: I64Array,
-    spans: I64Array,
+    chars: I32Array,
+    spans: I32Array,
 ) -> None:
     code, length = FNV_START, 0
     for i in range(begin, end):
@@ -161,8 +161,8 @@ def _apply_phrases(
     first: int,
     word: int,
     hashes: U64Array,
-    chars: I64Array,
-    spans: I64Array,
+    chars: I32Array,
+    spans: I32Array,
 ) -> int:
     """Put special cases in the place of the tokens that spell them; return the new token count.
 
@@ -192,7 +192,7 @@ def _find_phrases(
     first: int,
     word: int,
     hashes: U64Array,
-    spans: I64Array,
+    spans: I32Array,
     found: I64Array,
 ) -> int:
     """Find every run of tokens that spells a special case, spaces between them or none.
@@ -258,7 +258,7 @@ def _replace(
     rules: Rules,
     found: I64Array,
     count: int,
-    spans: I64Array,
+    spans: I32Array,
     first: int,
     word: int,
     places: I64Array,

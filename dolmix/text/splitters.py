@@ -11,18 +11,25 @@ A filter records the name of its splitter with every column, and `splitter_diges
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from dolmix.document import TextBatch
+from dolmix.errors import DataError
 
 if TYPE_CHECKING:
     from dolmix.text.words import Words
 
 Splitter: TypeAlias = Literal["whitespace", "unicode", "spacy-en"]
 
+LONGEST_BYTES = 2**31 - 1
+"""Bytes that a document may have to be split into words."""
+
 
 def words_of(texts: TextBatch, splitter: Splitter) -> "Words":
     """Words of every document; a batch is split once a splitter, its selections never again.
 
-    Raises FilterError for `spacy-en` without spaCy, and for `unicode` without uniseg.
+    Raises FilterError for `spacy-en` without spaCy, and for `unicode` without uniseg; DataError for
+    a document of 2 GiB or more.
     """
     return texts.shared(f"words/{splitter}", lambda: _split(texts, splitter))
 
@@ -44,6 +51,7 @@ def splitter_digest(splitter: Splitter) -> str:
 
 
 def _split(texts: TextBatch, splitter: Splitter) -> "Words":
+    _check_sizes(texts)
     # kernels are imported where they run: numba takes its time, and a plan needs none
     if splitter == "spacy-en":
         from dolmix.text.spacy_en import split_spacy_en
@@ -56,3 +64,15 @@ def _split(texts: TextBatch, splitter: Splitter) -> "Words":
     from dolmix.text.words import split_words
 
     return split_words(texts)
+
+
+def _check_sizes(texts: TextBatch) -> None:
+    """Refuse a document in which a place does not fit into the 32 bits that `Words` has for it."""
+    sizes = np.diff(texts.offsets)
+    if sizes.max(initial=0) > LONGEST_BYTES:
+        row = int(sizes.argmax())
+        raise DataError(
+            f"document {texts.ids[row].as_py()!r} (record {texts.records[row]}) has "
+            f"{sizes[row]:,} bytes of text; words are split in documents of up to "
+            f"{LONGEST_BYTES:,}. Cut it into parts before it gets here."
+        )

@@ -7,7 +7,7 @@ punctuation, symbols, spaces, emoji and `_private` are segments, but no words.
 
 import numpy as np
 
-from dolmix.document import I64Array, TextBatch, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.unicode_breaks import (
     MIDDLE_BYTE,
@@ -40,7 +40,7 @@ def split_unicode_segments(texts: TextBatch) -> Words:
 
 
 def _split(texts: TextBatch, *, room: int, every: bool) -> Words:
-    hashes, spans = np.empty(room, np.uint64), np.empty((3, room), np.int64)
+    hashes, spans = np.empty(room, np.uint64), np.empty((3, room), np.int32)
     ends = np.zeros(len(texts) + 1, np.int64)
     find_segments(texts.utf8, texts.offsets, every, break_tables(), hashes, spans, ends)
     count = ends[-1]
@@ -55,7 +55,7 @@ def find_segments(
     every: bool,
     tables: BreakTables,
     hashes: U64Array,
-    spans: I64Array,
+    spans: I32Array,
     ends: I64Array,
 ) -> None:
     """Fill in the hash, place and length of every segment that is wanted.
@@ -65,7 +65,7 @@ def find_segments(
     every    bool             all segments, or those that start with a letter or a digit
     tables   `break_tables()`
     hashes   (>= W,) uint64   out; 64-bit FNV-1a hash of each segment's bytes
-    spans    (3, >= W) int64  out; start and stop in bytes from the document's start, characters
+    spans    (3, >= W) int32  out; start and stop in bytes from the document's start, characters
     ends     (N + 1,) int64   out; segments before each document's end
 
     O(B). Twin: uniseg's own, in tests/dolmix/text/test_unicode_words.py.

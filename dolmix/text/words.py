@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolmix.document import I64Array, TextBatch, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import may_be_space, skip_space, space_width
 from dolmix.text.compiled import kernel
 
@@ -25,16 +25,16 @@ class Words:
     """The words of a batch of N documents, W in all, in reading order.
 
     hashes  (W,) uint64     hash of each word's bytes
-    chars   (W,) int64      length of each word in characters
-    starts  (W,) int64      where each word starts, in bytes from the start of its document
-    stops   (W,) int64      where it ends, likewise
+    chars   (W,) int32      length of each word in characters
+    starts  (W,) int32      where each word starts, in bytes from the start of its document
+    stops   (W,) int32      where it ends, likewise
     ends    (N + 1,) int64  document n has words [ends[n], ends[n + 1])
     """
 
     hashes: U64Array
-    chars: I64Array
-    starts: I64Array
-    stops: I64Array
+    chars: I32Array
+    starts: I32Array
+    stops: I32Array
     ends: I64Array
 
     def take(self, rows: I64Array) -> "Words":
@@ -49,8 +49,8 @@ def split_words(texts: TextBatch) -> Words:
     """Split every document as `str.split()` does."""
     offsets = texts.offsets
     room = int(offsets[-1] - offsets[0] + len(texts)) // 2 + 1
-    hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int64)
-    spans = np.empty((2, room), np.int64)
+    hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int32)
+    spans = np.empty((2, room), np.int32)
     ends = np.zeros(len(texts) + 1, np.int64)
     hash_words(texts.utf8, offsets, hashes, chars, spans, ends)
     count = ends[-1]
@@ -62,8 +62,8 @@ def hash_words(
     utf8: U8Array,
     offsets: I64Array,
     hashes: U64Array,
-    chars: I64Array,
-    spans: I64Array,
+    chars: I32Array,
+    spans: I32Array,
     ends: I64Array,
 ) -> None:
     """Fill in the hash, length and place of every word.
@@ -71,8 +71,8 @@ def hash_words(
     utf8     (B,) uint8       bytes of all documents
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
     hashes   (>= W,) uint64   out; (B + N) // 2 entries are always enough
-    chars    (>= W,) int64    out
-    spans    (2, >= W) int64  out; start and stop of each word, in bytes from its document's start
+    chars    (>= W,) int32    out
+    spans    (2, >= W) int32  out; start and stop of each word, in bytes from its document's start
     ends     (N + 1,) int64   out; words before each document's end
 
     O(B). Twin: tests/naive.py `split_words`.

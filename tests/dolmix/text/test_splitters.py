@@ -10,7 +10,8 @@ import pytest
 from peers import needs
 
 from dolmix.document import TextBatch
-from dolmix.text import words
+from dolmix.errors import DataError
+from dolmix.text import splitters, words
 from dolmix.text.splitters import Splitter, splitter_digest, words_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,3 +75,11 @@ def test_naming_splitters_loads_no_kernels() -> None:
     code = "import sys, dolmix.text.splitters; sys.exit('numba' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert ran.returncode == 0
+
+
+def test_a_document_too_large_for_32_bits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places of words are 32-bit numbers: a larger document is named, never counted wrongly."""
+    monkeypatch.setattr(splitters, "LONGEST_BYTES", 8)
+    assert words_of(TextBatch.of(["12345678", "1 2"]), "whitespace").ends.tolist() == [0, 1, 3]
+    with pytest.raises(DataError, match=r"document '1' \(record 1\) has 9 bytes of text.* up to 8"):
+        words_of(TextBatch.of(["12345678", "123456789"]), "whitespace")
