@@ -355,7 +355,11 @@ def made_text(seed: int) -> str:
 
 
 def special_texts() -> list[str]:
-    """Texts that stand for themselves: empty, spaces only, one character, one long line."""
+    """Texts that stand for themselves: empty, spaces only, one character, one long line.
+
+    No text has the token `IS_ALPHA`: what datatrove makes of it depends on memory that was freed
+    (tests/conformance/test_spacy_en.py), so it is nothing to compare with.
+    """
     prose = [Author(random.Random(n)).prose() for n in range(4)]
     alone = [*spaces(), *terminals(), *"x1#•-…{é中"]
     around = [f"{space}{prose[0]}{space}" for space in spaces()]
@@ -375,7 +379,7 @@ def special_texts() -> list[str]:
         ),
         prose[3] * 300,
     ]
-    return ["", " ", "\n", "   \n\t ", "IS_ALPHA", *alone, *around, *between, *ends, *large]
+    return ["", " ", "\n", "   \n\t ", *alone, *around, *between, *ends, *large]
 
 
 def adversarial_texts(count: int = 2000, *, seed: int = 20_260_101) -> list[str]:
