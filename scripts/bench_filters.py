@@ -13,6 +13,7 @@ left out, and so is a filter that does not load, with a note.
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -233,18 +234,21 @@ class Bench:
         return rows or [row(entry.name, speed)]
 
     def thread_rows(self, entries: Sequence[Entry]) -> Iterator[Row]:
-        """Time two threads, each with batches of its own, against one thread that does both's."""
+        """Time two threads, and two processes, against one thread that does the work of both.
+
+        Processes share nothing, so they tell what the machine's two cores can give at that moment.
+        """
         for entry in entries:
             filters = load(entry, quiet=True)
             if filters:
                 given = bench_texts.batches(self.web, fields_of(filters))
                 apply(entry, filters, given[:1])
-                rounds = [both_ways(entry, filters, given) for _ in range(self.rounds)]
-                single, double = (
+                rounds = [in_each_way(entry, filters, given) for _ in range(self.rounds)]
+                single, threads, processes = (
                     2 * self.web.megabytes / median(w) for w in zip(*rounds, strict=True)
                 )
-                name = f"{entry.name}: 2 threads, wall"
-                yield row(name, double, "1 thread", single)
+                yield row(f"{entry.name}: 2 threads, wall", threads, "1 thread", single)
+                yield row(f"{entry.name}: 2 processes, wall", processes, "1 thread", single)
 
     def close(self) -> None:
         """End dolma's process."""
@@ -311,10 +315,10 @@ def apply(entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]) -
             judge(filter_, filter_.columns(batch), batch)
 
 
-def both_ways(
+def in_each_way(
     entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]
-) -> tuple[float, float]:
-    """Wall seconds of twice the work: by one thread, then by two."""
+) -> tuple[float, float, float]:
+    """Wall seconds of twice the work: by one thread, by two, and by two processes."""
 
     def run() -> None:
         apply(entry, filters, given)
@@ -330,7 +334,14 @@ def both_ways(
         for thread in threads:
             thread.join()
 
-    return wall_seconds(single), wall_seconds(double)
+    def forked() -> None:
+        processes = [multiprocessing.get_context("fork").Process(target=run) for _ in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+
+    return wall_seconds(single), wall_seconds(double), wall_seconds(forked)
 
 
 JUDGE_ONE = """
