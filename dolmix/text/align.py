@@ -15,6 +15,9 @@ Span: TypeAlias = tuple[int, int, int]
 Piece: TypeAlias = tuple[int, int] | str
 """Characters [start, stop) of the old text that stay, or a character that is put in."""
 
+GAPS = ("\n", " ")
+"""What may be put in. An edit can put in any character of ASCII, but a text found again letter by
+letter would say nothing about what was rewritten."""
 WHOLE_LINES_TRIED = 8
 """Occurrences of a line that are looked at for one that is a whole line of the old text."""
 SCANS = 32
@@ -23,7 +26,7 @@ need more, of one short piece after the other, are aligned character by characte
 
 
 def find_edit(old: str, new: str) -> list[Span] | None:
-    """Spans of `old` that make it `new`; None if pieces of it and PUTS between them cannot.
+    """Spans of `old` that make it `new`; None if pieces of it and GAPS between them cannot.
 
     Whole lines are looked for first, then the longest pieces, so that spans mostly say what the
     rewriting did; where that fails, the first occurrence of each character. O(old + new) time.
@@ -101,7 +104,7 @@ def _longest_pieces(search: _Search, line: str, place: int) -> Iterator[Piece]:
         if length:
             yield found, found + length
             begin, place = begin + length, found + length
-        elif line[begin] in PUTS:
+        elif line[begin] in GAPS:
             yield line[begin]
             begin += 1
         else:
@@ -125,7 +128,7 @@ def _by_characters(old: str, new: str) -> Iterator[Piece]:
     """Yield the first occurrence of each character: pieces for every rewriting that is an edit."""
     place = 0
     for character in new:
-        if character in PUTS:
+        if character in GAPS:
             if not old.startswith(character, place):
                 yield character
                 continue

@@ -7,6 +7,7 @@ text (`compose`), and the text that a store trains on follows from the input and
 `edited(texts, compose(first, then))`, byte by byte.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,14 @@ from dolmix.text.compiled import kernel
 EDIT_TYPE = pa.list_(pa.struct([("start", pa.int64()), ("stop", pa.int64()), ("put", pa.uint8())]))
 """Arrow type of an edit column: the spans of one document; null = the text stays as it is."""
 
-PUTS = ("", "\n", " ")
-"""What can stand in place of a span, by code. One byte at most: a later edit cannot cut it in two.
-Codes are kept in Parquet: they may be added at the end, never changed."""
+PUTS = ("", "\n", " ", *(chr(point) for point in range(0x21, 0x7F)))
+"""What can stand in place of a span, by code: one character of ASCII at most, so that no later edit
+cuts it in two. A longer text is put in character by character (`Edits.of`). Codes are kept in
+Parquet: they may be added at the end, never changed."""
 
 _NOTHING = 0
 KEEP, TAKE_OUT = True, False
+_CODES = {put: code for code, put in enumerate(PUTS) if put}
 _PUT_BYTES = np.frombuffer(b"".join(put.encode() or b"\0" for put in PUTS), np.uint8)
 """(len(PUTS),) uint8: the byte of each code; that of code 0 is never used."""
 
@@ -54,6 +57,23 @@ class Edits:
         """Edits that leave `count` texts as they are."""
         empty = np.zeros(0, np.int64)
         return cls(empty, empty, np.zeros(0, np.uint8), np.zeros(count + 1, np.int64))
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[tuple[int, int, str]]]) -> "Edits":
+        """Make edits from (start, stop, text to put in) of each document, bytes and in order.
+
+        Raises ValueError for a text that is not of printable ASCII, spaces and newlines.
+        """
+        spans: list[tuple[int, int, int]] = []
+        ends = [0]
+        for row in rows:
+            for start, stop, text in row:
+                codes = [_CODES[character] for character in _of_puts(text)] or [_NOTHING]
+                spans.append((start, stop, codes[0]))
+                spans += [(stop, stop, code) for code in codes[1:]]
+            ends.append(len(spans))
+        starts, stops, puts = np.array(spans, np.int64).reshape(-1, 3).T
+        return cls(starts.copy(), stops.copy(), puts.astype(np.uint8), np.array(ends, np.int64))
 
     @property
     def spans(self) -> I64Array:
@@ -148,6 +168,16 @@ def compose(first: Edits, then: Edits) -> Edits:
     compose_spans(first.spans, first.ends, then.spans, then.ends, spans, ends)
     starts, stops, puts = spans[:, : ends[-1]]
     return Edits(starts.copy(), stops.copy(), puts.astype(np.uint8), ends)
+
+
+def _of_puts(text: str) -> str:
+    wrong = [character for character in text if character not in _CODES]
+    if wrong:
+        raise ValueError(
+            f"{text!r} cannot be put into a text: {wrong[0]!r} is no printable character of ASCII, "
+            f"space or newline"
+        )
+    return text
 
 
 def _misplaced(texts: TextBatch, edits: Edits, row: int) -> str:

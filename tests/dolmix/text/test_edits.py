@@ -6,7 +6,7 @@ import naive_edits
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive_edits import Span, edits_of, spans_of
 
@@ -129,9 +129,44 @@ def test_a_selection_of_a_batch_is_edited_in_its_place() -> None:
     assert after.text.to_pylist() == ["a b", "c-d"]
 
 
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_whole_texts_are_put_in(data: st.DataObject) -> None:
+    """A text of ASCII stands where its span stood, also where a later edit cuts into it."""
+    rows = []
+    for text in ("abé cd", ""):
+        size = len(text.encode())
+        cuts = sorted(data.draw(st.lists(st.sampled_from([0, 1, 2, 4, 5, 6, 7]), max_size=4)))
+        cuts = [cut for cut in cuts if cut <= size]
+        masks = st.text("|A b\n", max_size=4)
+        pairs = zip(cuts[::2], cuts[1::2], strict=False)
+        rows.append([(start, stop, data.draw(masks)) for start, stop in pairs])
+    batch = TextBatch.of(["abé cd", ""])
+    expected = []
+    for text, row in zip(("abé cd", ""), rows, strict=True):
+        raw, pieces, place = text.encode(), b"", 0
+        for start, stop, mask in row:
+            pieces, place = pieces + raw[place:start] + mask.encode(), stop
+        expected.append((pieces + raw[place:]).decode())
+    assert edited(batch, Edits.of(rows)).text.to_pylist() == expected
+
+
+def test_only_ascii_is_put_in() -> None:
+    """What no code stands for is refused, and named."""
+    with pytest.raises(ValueError, match=r"'<é>' cannot be put into a text: 'é'"):
+        Edits.of([[(0, 1, "<é>")]])
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [[(2, 1, 0)], [(0, 9, 0)], [(-1, 1, 0)], [(2, 3, 0), (1, 2, 0)], [(0, 2, 0)], [(0, 1, 3)]],
+    [
+        [(2, 1, 0)],
+        [(0, 9, 0)],
+        [(-1, 1, 0)],
+        [(2, 3, 0), (1, 2, 0)],
+        [(0, 2, 0)],
+        [(0, 1, len(PUTS))],
+    ],
 )
 def test_an_edit_that_does_not_fit_is_refused(wrong: list[Span]) -> None:
     """Spans out of order, outside the text, through a character, or with an unknown code."""
