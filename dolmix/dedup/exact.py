@@ -25,6 +25,7 @@ class Exact(Dedup):
     """Drop all but one of the documents whose normalised texts are equal."""
 
     definition = "dolmix-exact-1"
+    same_text = True
 
     type: Literal["exact"] = "exact"
     normalize: Normalize = "nfc_whitespace"

@@ -12,12 +12,19 @@ from dolmix.filters.c4 import C4
 from dolmix.filters.char_repetition import CharRepetition
 from dolmix.filters.code import Code
 from dolmix.filters.datatrove import Datatrove
+from dolmix.filters.decontaminate import Decontaminate
+from dolmix.filters.field import RecordField, WarcRecord
 from dolmix.filters.fineweb import FineWeb
 from dolmix.filters.gopher import Gopher
 from dolmix.filters.language import Language
+from dolmix.filters.lines import Lines
+from dolmix.filters.pii import Pii
+from dolmix.filters.regex import Regex
 from dolmix.filters.repetition import Repetition
 from dolmix.filters.rule import ColumnRule
+from dolmix.filters.sampler import Sampler
 from dolmix.filters.stars import Stars
+from dolmix.filters.url import Url
 from dolmix.filters.word_share import WordShare
 
 AnyFilter = Annotated[
@@ -30,6 +37,14 @@ AnyFilter = Annotated[
     | Code
     | Stars
     | WordShare
+    | Decontaminate
+    | Pii
+    | Lines
+    | RecordField
+    | Regex
+    | Url
+    | Sampler
+    | WarcRecord
     | ColumnRule
     | Datatrove,
     Field(discriminator="type"),
@@ -43,13 +58,21 @@ __all__ = [
     "Code",
     "ColumnRule",
     "Datatrove",
+    "Decontaminate",
     "Filter",
     "FineWeb",
     "Gopher",
     "Language",
+    "Lines",
+    "Pii",
+    "RecordField",
+    "Regex",
     "Repetition",
     "Rule",
+    "Sampler",
     "Stars",
+    "Url",
+    "WarcRecord",
     "WordShare",
     "judge",
 ]

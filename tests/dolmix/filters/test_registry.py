@@ -2,16 +2,19 @@
 
 import pkgutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import builders
 import pyarrow as pa
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 import dolmix.filters
 from dolmix.document import TextBatch
 from dolmix.filters import AnyFilter, Filter, judge
+from dolmix.filters.base import column_identity
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES: tuple[type[Filter], ...] = get_args(get_args(AnyFilter)[0])
@@ -39,6 +42,17 @@ SETTINGS: list[dict[str, Any]] = [
     {"type": "code", "preset": "redpajama"},
     {"type": "stars"},
     {"type": "word_share"},
+    {"type": "pii", "max_count": 5},
+    {"type": "pii", "preset": "dolma-1.2"},
+    {"type": "lines", "max_removed_frac": 0.5},
+    {"type": "field", "field": "metadata.stars", "min": 2},
+    {"type": "field", "field": "metadata.ext", "keep": ["py"]},
+    {"type": "field", "field": "metadata.ext", "drop": ["zig"]},
+    {"type": "regex", "patterns": {"login": "(?i)log ?in"}},
+    {"type": "url", "lists": "datatrove"},
+    {"type": "sampler", "keep_frac": 0.5},
+    {"type": "warc"},
+    {"type": "decontaminate", "sets": ["questions.jsonl"]},
     {"type": "rule", "column": "gopher.word_count", "below": 50},
     {"type": "datatrove", "filter": "RegexFilter", "args": {"regex_exp": "x"}},
 ]
@@ -59,17 +73,28 @@ def made(raw: dict[str, Any]) -> Filter:
 @pytest.fixture(params=SETTINGS, ids=lambda raw: "-".join(map(str, list(raw.values())[:2])))
 def usable(request: pytest.FixtureRequest) -> Filter:
     """Each filter in each of its settings, with real files where it reads any."""
-    raw = dict(request.param)
+    return made(with_files(request.param, request))
+
+
+def with_files(settings: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Name real files in the settings where the filter reads any."""
+    raw = dict(settings)
     if "model" in raw:
         raw["model"] = request.getfixturevalue("lid_model")
     if "tokenizer" in raw:
         raw["tokenizer"] = {"path": request.getfixturevalue("tiny_tokenizer")}
-    return made(raw)
+    if "sets" in raw:
+        folder = request.getfixturevalue("tmp_path")
+        raw["sets"] = [str(folder / name) for name in raw["sets"]]
+        (folder / "questions.jsonl").write_text('{"doc": {"query": "Who asks?"}}')
+    return raw
 
 
 def batch(texts: list[str]) -> TextBatch:
     """Build a batch that has the fields every filter asks for."""
     values = {"metadata.stars": "3", "metadata.ext": '"py"', "metadata.path": '"a/b.html"'}
+    values |= dict.fromkeys(made({"type": "warc"}).fields(), '"empty"')
+    values |= {"warc.status": "200", "warc.offset": "7"}
     rows = range(len(texts))
     fields = {path: [v if n % 2 else None for n in rows] for path, v in values.items()}
     return TextBatch.of(texts, fields=fields)
@@ -138,3 +163,70 @@ def test_a_filter_survives_its_own_record(usable: Filter) -> None:
     assert hash(again) == hash(usable)
     assert again.definition == usable.definition != ""
     assert again.digests() == usable.digests()
+
+
+VALUES: list[Any] = [None, 0.25, 7, True, False, "keep", "drop", ["de"], ["3", "zig"]]
+"""Something for every kind of setting that only rules read."""
+WEB = [
+    "http://example.org/a?b=1",
+    "https://sub.example.com/casino/poker",
+    None,
+    "http://xxx.example.net/adult",
+]
+TEXTS = [
+    "",
+    builders.prose(1, 60),
+    "Write to jo@example.org or 8.8.8.8.\nLog in\nLog in\n" + builders.prose(2, 30),
+    "<?xml version='1.0'?>\n# note\nimport os  # os\n" + "abc def " * 40,
+    "Zwei Zeilen.\n\nDie zweite... \u2026 {\n- a\n- a\n- a\n" + "!!!!!!!! " * 9,
+]
+
+
+def varied(raw: dict[str, Any], setting: str) -> list[Filter]:
+    """Make the same filter with two values of `VALUES`, for one setting, that it has not."""
+    found, now = [], getattr(made(raw), setting)
+    for value in VALUES:
+        try:
+            other = made({**raw, setting: value})
+        except ValidationError:
+            continue
+        if getattr(other, setting) != now:
+            found.append(other)
+    return found[:2]
+
+
+@pytest.mark.parametrize(
+    "raw", SETTINGS, ids=lambda raw: "-".join(map(str, list(raw.values())[:2]))
+)
+def test_settings_of_rules_change_no_column(
+    raw: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    """What `rule_settings` names can change without a column being computed again.
+
+    Whatever else its value, each column that is still written has the same values and the same
+    identity, but for files that only an added column needs.
+    """
+    raw = with_files(raw, request)
+    filter_ = made(raw)
+    texts = replace(batch(TEXTS), urls=pa.array((WEB * 2)[: len(TEXTS)], pa.string()))
+    columns = filter_.columns(texts)
+    for setting in filter_.rule_settings:
+        for other in varied(raw, setting):
+            shared = columns.keys() & other.column_types().keys()
+            if other.column_types() | filter_.column_types() != (
+                filter_.column_types() | other.column_types()
+            ):
+                continue  # a column of another type: none of its values is used again
+            again = other.columns(texts)
+            assert {n: again[n] for n in shared} == {n: columns[n] for n in shared}
+            if other.digests() == filter_.digests():
+                assert column_identity(other) == column_identity(filter_)
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_setting_of_rules_is_one_and_can_be_changed(cls: type[Filter]) -> None:
+    """No name in `rule_settings` is stale, and the test above tries each of them."""
+    raws = [raw for raw in SETTINGS if made(raw).__class__ is cls]
+    for setting in cls.rule_settings:
+        assert setting in cls.model_fields
+        assert any(varied(raw, setting) for raw in raws), setting
