@@ -1,15 +1,23 @@
 """Plain-Python twins of the dedup kernels: slow, obvious, and what the kernels are held to."""
 
+import hashlib
 import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+import regex
+import xxhash
+from datatrove.utils.text import PUNCTUATION
 
 MASK32 = (1 << 32) - 1
 MASK64 = (1 << 64) - 1
 FNV_BASIS = 0xCBF29CE484222325
 FNV_PRIME = 0x100000001B3
 ROLL = 0x9E3779B97F4A7C17
+PUNCTUATION_CHARS = frozenset(PUNCTUATION)
 UNSPACED = (
     (0x0E00, 0x0F00),
     (0x1000, 0x10A0),
@@ -35,6 +43,7 @@ def collapsed(text: str) -> str:
     return " ".join(text.split())
 
 
+@cache
 def letter(char: str) -> str:
     """Tell what a character counts as: a letter, "0" for digits, "" nothing, " " a separator."""
     if 0x20000 <= ord(char) < 0x2F800 or 0x2FA20 <= ord(char) < 0x32000:
@@ -173,3 +182,53 @@ def survivors(
 def _rank(value: float | None, larger: bool) -> tuple[bool, float]:
     missing = value is None or math.isnan(value)
     return missing, 0.0 if missing else -value if larger else value
+
+
+def simplified(text: str) -> str:
+    """Do what datatrove does before it splits a text, one replacement after another."""
+    pattern = r"\p{Nd}+(?:[.,\u060c\u066b\u2396\u2397\u2398]\p{Nd}+)?"
+    numbers = regex.sub(pattern, "0", text.lower())
+    spaced = "".join(" " if c in PUNCTUATION_CHARS else c for c in numbers)
+    marked = unicodedata.normalize("NFD", " ".join(spaced.split()))
+    return "".join(c for c in marked if unicodedata.category(c) != "Mn").strip()
+
+
+def hash_bytes(data: bytes, function: str, bits: int) -> int:
+    """XxHash, or the first bytes of SHA-1, as an unsigned number."""
+    if function == "sha1":
+        return int.from_bytes(hashlib.sha1(data).digest()[: bits // 8], "little")
+    return (xxhash.xxh64_intdigest if bits == 64 else xxhash.xxh32_intdigest)(data)
+
+
+def datatrove_lanes(hashes: Sequence[int], num_hashes: int, seed: int, bits: int) -> list[int]:
+    """Smallest value of each of datatrove's permutations, in numbers of any size."""
+    prime = (1 << 61) - 1
+    legacy = np.random.RandomState(seed)
+    factors = legacy.randint(1, prime, dtype=np.uint64, size=num_hashes).tolist()
+    addends = legacy.randint(0, prime, dtype=np.uint64, size=num_hashes).tolist()
+    mask = (1 << bits) - 1
+    return [
+        min((((h * a + b) & MASK64) % prime) & mask for h in hashes)
+        for a, b in zip(factors, addends, strict=True)
+    ]
+
+
+def datatrove_clusters(
+    pairs: Iterable[tuple[int, int]], fixed: int | None = None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Root of each node, and size by root: the smaller tree joins, at equal sizes the second."""
+    members: dict[int, set[int]] = {}
+    root: dict[int, int] = {}
+    for pair in pairs:
+        for node in pair:
+            if node not in root:
+                root[node], members[node] = node, {node}
+        left, right = root[pair[0]], root[pair[1]]
+        if left == right:
+            continue
+        if right == fixed or (left != fixed and len(members[left]) < len(members[right])):
+            left, right = right, left
+        for node in members.pop(right):
+            root[node] = left
+            members[left].add(node)
+    return root, {node: len(group) for node, group in members.items()}

@@ -15,9 +15,11 @@ from dolmix.dedup.clusters import clusters
 from dolmix.dedup.exact import Exact
 from dolmix.dedup.lsh import Banding, candidate_pairs
 from dolmix.dedup.minhash import MinHash, Signatures
+from dolmix.dedup.paragraphs import Paragraphs
 from dolmix.dedup.survivors import sort_keys, survivors
+from dolmix.dedup.urls import Urls
 
-AnyDedup = Annotated[Exact | MinHash, Field(discriminator="type")]
+AnyDedup = Annotated[Exact | Urls | MinHash | Paragraphs, Field(discriminator="type")]
 """Any dedup step, told apart by its `type`."""
 
 __all__ = [
@@ -27,7 +29,9 @@ __all__ = [
     "Exact",
     "MatchKeys",
     "MinHash",
+    "Paragraphs",
     "Signatures",
+    "Urls",
     "candidate_pairs",
     "clusters",
     "sort_keys",

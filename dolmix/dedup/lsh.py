@@ -45,29 +45,22 @@ def candidate_pairs(keys: U64Array, documents: U64Array | I64Array) -> I64Array:
     returns    (P, 2) int64                (smallest document of the group, another one), ascending
                                            by the other
 
-    A group of g documents gives g - 1 pairs, so P < M however skewed the groups are. O(M log M)
-    time, O(M) memory. Raises ValueError if the lengths differ.
+    A group of g documents gives g - 1 pairs, so P < M however skewed the groups are. O(M) time and
+    memory. Raises ValueError if the
+    lengths differ.
     """
     if len(keys) != len(documents):
         raise ValueError(
             f"{len(keys):,} keys for {len(documents):,} documents; there must be one each"
         )
-    order = _grouping(keys)
-    grouped = keys[order]
-    equal = grouped[1:] == grouped[:-1]
-    joins = np.r_[False, equal if keys.ndim == 1 else equal.all(axis=1)][: len(keys)]
-    shared = joins | np.r_[joins[1:], False][: len(keys)]  # most keys are nobody else's
-    if not shared.any():
-        return np.empty((0, 2), np.int64)
-    members, starts = documents[order[shared]].astype(np.int64), np.flatnonzero(~joins[shared])
-    smallest = np.minimum.reduceat(members, starts)
-    firsts = np.repeat(smallest, np.diff(np.r_[starts, len(members)]))
-    pairs = np.column_stack((firsts, members))[firsts != members]
+    from dolmix.dedup.external import Search, group_pairs
+    from dolmix.dedup.runs import spread_first
+
+    rows = keys.reshape(len(keys), -1) if keys.size else np.empty((0, 1), np.uint64)
+    numbers = documents.astype(np.int64)
+    if (numbers[1:] < numbers[:-1]).any():
+        order = np.argsort(numbers, kind="stable")
+        rows, numbers = rows[order], numbers[order]
+    pairs = group_pairs(spread_first(rows), numbers, Search(band=0))
     ascending: I64Array = pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
     return ascending
-
-
-def _grouping(keys: U64Array) -> I64Array:
-    """Positions that bring equal keys together."""
-    order: I64Array = np.argsort(keys) if keys.ndim == 1 else np.lexsort(tuple(keys.T))
-    return order

@@ -1,5 +1,6 @@
 """Union-find in compiled code. The root of a tree is its smallest member."""
 
+import numpy as np
 from numba import njit
 
 from dolmix.document import I64Array
@@ -37,3 +38,30 @@ def find_all(parents: I64Array) -> None:
     """
     for n in range(parents.size):
         parents[n] = parents[parents[n]]
+
+
+@njit(cache=True, nogil=True)
+def gather_members(parents: I64Array) -> tuple[I64Array, I64Array]:
+    """List the documents that share a cluster, and the smallest of each one's cluster.
+
+    parents  (D,) int64   as `find_all` leaves it; changed: roots of several become negative
+    returns  (M,) int64 ascending, (M,) int64
+
+    No memory but the result's: a root is marked by its own complement.
+    """
+    count = 0
+    for n in range(parents.size):
+        root = parents[n]
+        if root >= 0 and root != n:
+            count += 1
+            if parents[root] >= 0:
+                parents[root] = ~root
+                count += 1
+    members, roots = np.empty(count, np.int64), np.empty(count, np.int64)
+    at = 0
+    for n in range(parents.size):
+        if parents[n] != n:
+            members[at] = n
+            roots[at] = ~parents[n] if parents[n] < 0 else parents[n]
+            at += 1
+    return members, roots

@@ -112,9 +112,23 @@ def word_hashes(utf8: U8Array, start: int, stop: int, table: U32Array, out: U64A
 
     FNV-1a over the letters, then `mix`. O(stop - start). Twin: tests/naive_dedup.py.
     """
+    return next_word_hashes(utf8, start, stop, table, out, out.size)[0]
+
+
+@njit(cache=True, nogil=True)
+def next_word_hashes(
+    utf8: U8Array, at: int, stop: int, table: U32Array, out: U64Array, limit: int
+) -> tuple[int, int]:
+    """Hash the next words of a document, `limit` of them or one more, or as many as there are.
+
+    at       where to read on: the document's start, or what the call before returned
+    out      (>= limit + 1,) uint64  filled with one hash a word
+    returns  number of words; where to read on, or `stop`
+
+    Whatever `limit` is, the words of all calls together are those of `word_hashes`.
+    """
     count = 0
     word, previous = _FNV_BASIS, np.uint32(SEPARATOR)  # previous: last letter of the open word
-    at = start
     while at < stop:
         point = np.int64(utf8[at])
         if point < 0x80:
@@ -130,13 +144,15 @@ def word_hashes(utf8: U8Array, start: int, stop: int, table: U32Array, out: U64A
             if letter != SEPARATOR:
                 out[count] = mix((_FNV_BASIS ^ np.uint64(letter)) * _FNV_PRIME)
                 count += 1
+            if count >= limit:
+                return count, at
         elif letter != DROPPED and not (letter == DIGIT and previous == DIGIT):
             word = (word ^ np.uint64(letter)) * _FNV_PRIME
             previous = letter
     if previous != SEPARATOR:
         out[count] = mix(word)
         count += 1
-    return count
+    return count, stop
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,7 @@
 
 numba's cache notices a change of the file that a kernel stands in, and only of that one, though a
 kernel may inline another file's code. `kernel` stamps every cache entry with the state of the whole
-package instead, so that no stale code outlives a change.
+package instead, and of the kernel's own, so that no stale code outlives a change.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function at its first call: cached across processes, releasing the GIL.
 
     Signatures are lazy, since an eager one refuses read-only arrays, and so every Arrow buffer. A
-    kernel may call kernels of any module of this package.
+    kernel may call kernels of any module of this package and of its own.
     """
     return _stamped(function, {})
 
@@ -38,12 +38,14 @@ def _stamped(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R
     compiled: Callable[P, R] = njit(cache=True, nogil=True, **options)(function)
     file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
-        file._source_stamp = _stamp()  # noqa: SLF001 - numba has no public way to say this
+        stamp = _stamp(Path(function.__code__.co_filename).parent)
+        file._source_stamp = stamp  # noqa: SLF001 - numba has no public way to say this
     return compiled
 
 
-@lru_cache(maxsize=1)
-def _stamp() -> tuple[float, int]:
-    """Newest change and total size of the package's files, as numba stamps one file."""
-    stats = [path.stat() for path in sorted(Path(__file__).parent.glob("*.py"))]
+@lru_cache(maxsize=8)
+def _stamp(folder: Path) -> tuple[float, int]:
+    """Newest change and total size of the files here and in `folder`, as numba stamps one file."""
+    folders = {Path(__file__).parent, folder}
+    stats = [path.stat() for place in folders for path in place.glob("*.py")]
     return max(s.st_mtime for s in stats), sum(s.st_size for s in stats)

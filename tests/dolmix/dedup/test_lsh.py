@@ -53,6 +53,13 @@ def test_a_million_equal_keys_give_a_star() -> None:
     assert not clusters(count, [pairs]).any()
 
 
+def test_a_million_small_keys_cost_no_more_than_others() -> None:
+    """Keys that share their upper bits, each there twice, are told apart in linear time."""
+    count = 500_000
+    pairs = candidate_pairs(np.tile(np.arange(count, dtype=np.uint64), 2), np.arange(2 * count))
+    assert (pairs == np.arange(count)[:, None] + [0, count]).all()
+
+
 def test_keys_and_documents_must_be_one_each() -> None:
     """Arrays of different lengths are refused with both lengths."""
     with pytest.raises(ValueError, match="3 keys for 2 documents"):

@@ -92,8 +92,9 @@ def test_steps_travel_to_workers(step: Exact | MinHash) -> None:
 
 @pytest.mark.parametrize("step", [Exact(), MinHash()], ids=lambda step: step.type)
 def test_docs_name_every_dedup_step_setting_and_reason(step: Dedup) -> None:
-    """`docs/filters.md` has each step's type, settings, definition and reason."""
-    text = (ROOT / "docs" / "filters.md").read_text()
+    """The pages on filters and dedup have each step's type, settings, definition and reason."""
+    pages = (ROOT / "docs" / name for name in ("filters.md", "dedup.md"))
+    text = "".join(page.read_text() for page in pages if page.exists())
     names = {f"`{name}`" for name in {*type(step).model_fields} - {"type", "name"}}
     names |= {f"`{step.type}`", f"`{step.type}.duplicate`", f"`{step.definition}`"}
     assert sorted(name for name in names if name not in text) == []
