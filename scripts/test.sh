@@ -7,4 +7,5 @@ cd "$(dirname "$0")/.."
 ./scripts/setup.sh train,dev,conformance "$@"
 ./scripts/setup_dolma.sh
 export PATH="$PWD/.venv/bin:$PATH"
+./scripts/setup_readers.sh
 ./scripts/check.sh

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dolmix.shards import Manifest, ParentFile, StoreWriter, TokenizerPin
+from dolmix.shards.ids import id_key
 
 EOS_ID = 0
 
@@ -63,6 +64,13 @@ def documents(lengths: list[int], *, seed: int = 0, largest_id: int = 300) -> Do
         }
     )
     return Documents(tokens, counts, rows)
+
+
+def with_text_hashes(documents: Documents) -> Documents:
+    """Give each document the hash of the text `text of <its id>`."""
+    keys = [id_key(f"text of {name}") for name in documents.rows["id"].to_pylist()]
+    rows = documents.rows.append_column("text_hash", pa.array(keys, pa.uint64()))
+    return Documents(documents.tokens, documents.lengths, rows)
 
 
 def open_writer(folder: Path, *, version: int = 1, **settings: Any) -> StoreWriter:

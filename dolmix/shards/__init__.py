@@ -5,8 +5,9 @@ package and reading tokens needs numpy and pydantic alone; pyarrow loads for wri
 provenance.
 """
 
-from dolmix.shards.instances import ConcatInstances, Piece, count_instances
+from dolmix.shards.instances import ConcatInstances, Instances, Piece, count_instances
 from dolmix.shards.layout import Manifest, ParentFile, ShardEntry, Totals
+from dolmix.shards.packs import Pack, Packing, make_pack, open_instances
 from dolmix.shards.reader import DocumentRow, Store, open_store, read_manifest
 from dolmix.shards.verify import Finding, verify
 from dolmix.shards.writer import StoreWriter
@@ -16,7 +17,10 @@ __all__ = [
     "ConcatInstances",
     "DocumentRow",
     "Finding",
+    "Instances",
     "Manifest",
+    "Pack",
+    "Packing",
     "ParentFile",
     "Piece",
     "ShardEntry",
@@ -25,6 +29,8 @@ __all__ = [
     "TokenizerPin",
     "Totals",
     "count_instances",
+    "make_pack",
+    "open_instances",
     "open_store",
     "read_manifest",
     "verify",

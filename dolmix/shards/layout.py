@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 FORMAT = "dolmix-store-1"
 MANIFEST = "manifest.json"
 SHARDS = "shards"
-ID_INDEX = "id.idx"
+ID_INDEX: Final = "id.idx"
+TEXT_INDEX: Final = "text.idx"
+IndexName = Literal["id.idx", "text.idx"]
 Kind = Literal["tok", "end", "docs"]
 KINDS: tuple[Kind, ...] = ("tok", "end", "docs")
 SUFFIXES: dict[Kind, str] = {"tok": ".tok", "end": ".end", "docs": ".docs.parquet"}
@@ -33,7 +35,10 @@ END_DTYPE = np.dtype("<u8")
 ROW_GROUP = 1_024
 """Most documents in a row group of a docs file; dolmix fills all but a shard's last."""
 DOCUMENT_COLUMNS = ("id", "url", "path", "record", "num_tokens")
-"""Columns that every docs file begins with; kept columns follow."""
+"""Columns that every docs file begins with; `text_hash`, if any, and kept columns follow."""
+TEXT_HASH = "text_hash"
+"""Column of docs files, uint64: blake2b-64 of the UTF-8 text as it was tokenized, read as
+little-endian. A store has it for all its documents or, if its writer had no texts, for none."""
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 """Percentiles of document length in a manifest, besides smallest and largest."""
 
@@ -107,8 +112,8 @@ class Manifest(Schema):
     """Document lengths in tokens, EOS included: min, p01 to p99, max; empty without documents."""
     shards: tuple[ShardEntry, ...]
     """Shards in store order."""
-    files: Annotated[dict[Literal["id.idx"], Digest], Field(min_length=1)]
-    """Digests of the files beside the shards."""
+    files: Annotated[dict[IndexName, Digest], Field(min_length=1)]
+    """Digests of the files beside the shards: `id.idx`, and `text.idx` where texts were hashed."""
     parents: tuple[ParentFile, ...]
     """The inputs."""
     content_hash: Digest
@@ -137,7 +142,12 @@ def shard_name(number: int) -> str:
 
 def shard_file(root: Path, name: str, kind: Kind) -> Path:
     """Path of one of a shard's files; `kind` is tok, end or docs."""
-    return root / SHARDS / f"{name}{SUFFIXES[kind]}"
+    return root / shard_path(name, kind)
+
+
+def shard_path(name: str, kind: Kind) -> str:
+    """Return the path of one of a shard's files within the store."""
+    return f"{SHARDS}/{name}{SUFFIXES[kind]}"
 
 
 def content_hash(shards: Iterable[ShardEntry]) -> str:
@@ -161,21 +171,39 @@ def manifest_faults(manifest: Manifest) -> Iterator[str]:
     for number, entry in enumerate(manifest.shards):
         if entry.name != shard_name(number):
             yield f"shard {number} is named {entry.name!r}, not {shard_name(number)!r}"
+    if ID_INDEX not in manifest.files:
+        yield f"files lacks {ID_INDEX}"
     if manifest.token_dtype != manifest.tokenizer.dtype:
         yield f"dtype is {manifest.dtype}, the largest id {manifest.tokenizer.largest_id:,}"
 
 
-def length_quantiles(lengths: NDArray[Any]) -> dict[str, int]:
+def length_quantiles(pieces: Iterable[NDArray[Any]]) -> dict[str, int]:
     """Quantiles by nearest rank: the ceil(p/100 * n)-th smallest length, a whole number.
 
-    lengths  (N,) integers, in tokens; the result is empty for N = 0
+    pieces  (N,) integers each, in tokens, in any order; without any length the result is empty
+
+    Memory grows with the number of distinct lengths, not with that of documents.
     """
-    if lengths.size == 0:
+    values, counts = count_values(pieces)
+    if values.size == 0:
         return {}
-    ordered = np.sort(lengths)
-    ranks = {f"p{p:02d}": -(-p * ordered.size // 100) - 1 for p in QUANTILES}
-    named = {"min": 0, **ranks, "max": ordered.size - 1}
-    return {name: int(ordered[rank]) for name, rank in named.items()}
+    below = np.cumsum(counts)
+    size = int(below[-1])
+    ranks = {f"p{p:02d}": -(-p * size // 100) - 1 for p in QUANTILES}
+    named = {"min": 0, **ranks, "max": size - 1}
+    return {n: int(values[np.searchsorted(below, r, side="right")]) for n, r in named.items()}
+
+
+def count_values(pieces: Iterable[NDArray[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Distinct values of all pieces, ascending (V,) int64, and how often each occurs (V,) int64."""
+    values, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for piece in pieces:
+        found, times = np.unique(piece.astype(np.int64), return_counts=True)
+        both, place = np.unique(np.concatenate([values, found]), return_inverse=True)
+        summed = np.zeros(both.size, np.int64)
+        np.add.at(summed, place, np.concatenate([counts, times]))
+        values, counts = both, summed
+    return values, counts
 
 
 def is_absolute(path: str) -> bool:

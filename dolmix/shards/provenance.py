@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dolmix.errors import StoreError
-from dolmix.shards.layout import DOCUMENT_COLUMNS, is_absolute
+from dolmix.shards.layout import DOCUMENT_COLUMNS, TEXT_HASH, is_absolute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +27,9 @@ REQUIRED = ("id", "path", "record")
 
 
 def provenance_table(documents: pa.Table, lengths: I64Array) -> pa.Table:
-    """Order and type the columns: id, url, path, record, num_tokens, then the kept ones.
+    """Order and type the columns: id, url, path, record, num_tokens, text_hash, then kept ones.
+
+    `text_hash` (uint64) may be absent, but not null.
 
     Raises StoreError for a missing or repeated column, a missing id, path or record, or an absolute
     path.
@@ -42,10 +44,14 @@ def provenance_table(documents: pa.Table, lengths: I64Array) -> pa.Table:
         raise StoreError(
             f"provenance columns {names}: missing {missing}, repeated or reserved {taken}"
         )
-    kept = [name for name in names if name not in DOCUMENT_COLUMNS]
+    kept = [name for name in names if name not in (*DOCUMENT_COLUMNS, TEXT_HASH)]
     arrays = {name: documents.column(name).cast(type_) for name, type_ in types.items()}
     _check_places(arrays)
     arrays["num_tokens"] = pa.chunked_array([pa.array(lengths, pa.int64())])
+    if TEXT_HASH in names:
+        arrays[TEXT_HASH] = documents.column(TEXT_HASH).cast(pa.uint64())
+        if arrays[TEXT_HASH].null_count:
+            raise StoreError(f"{arrays[TEXT_HASH].null_count:,} documents have no {TEXT_HASH}")
     fields = [pa.field(name, array.type) for name, array in arrays.items()]
     fields += [documents.schema.field(name) for name in kept]
     columns = [*arrays.values(), *(documents.column(name) for name in kept)]
@@ -79,6 +85,26 @@ def read_rows(file: Path, documents: int, numbers: I64Array) -> list[dict[str, A
     except (OSError, ValueError, pa.ArrowException) as error:
         raise StoreError(f"{file} cannot be read: {error}. Copy the store again.") from None
     return rows
+
+
+def rows_with_url(file: Path, documents: int, url: str) -> I64Array:
+    """(M,) int64: rows of a docs file with this URL, ascending; reads that column alone.
+
+    Raises StoreError for a file that cannot be read, or that lacks rows or columns.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as parquet:
+            for fault in footer_faults(parquet, documents):
+                raise StoreError(f"{file} {fault}. Copy the store again.")
+            urls = parquet.read(["url"]).column("url").cast(pa.large_string())
+        same = pc.fill_null(pc.equal(urls, url), fill_value=False)
+        return np.flatnonzero(same.to_numpy()).astype(np.int64)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{file} cannot be read: {error}. Copy the store again.") from None
 
 
 def footer_faults(parquet: pq.ParquetFile, documents: int) -> Iterator[str]:

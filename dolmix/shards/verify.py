@@ -1,21 +1,25 @@
 """Whether a store is what its manifest says.
 
 The fast check reads sizes, footers and the manifest's own sums; the full one reads every byte:
-digests, EOS and order of every document, ids in range, provenance against token counts, the id
-index. Both report everything they find.
+digests, EOS and order of every document, ids in range, provenance against token counts, the
+indices. Both report everything they find, in the same order whatever the number of threads.
 """
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from dolmix.errors import StoreError
 from dolmix.files.commit import canonical_json, file_digest
-from dolmix.shards.ids import RECORD, id_records, sorted_records
+from dolmix.shards.ids import RECORD, IndexWriter, id_records, key_records
 from dolmix.shards.layout import (
     END_DTYPE,
     ID_INDEX,
@@ -23,6 +27,9 @@ from dolmix.shards.layout import (
     MANIFEST,
     ROW_GROUP,
     SHARDS,
+    TEXT_HASH,
+    TEXT_INDEX,
+    IndexName,
     Kind,
     Manifest,
     ShardEntry,
@@ -34,12 +41,18 @@ from dolmix.shards.provenance import REQUIRED, footer_faults, missing_values, ro
 from dolmix.shards.reader import read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
-BLOCK = 1 << 22
-"""Tokens looked at together."""
+T = TypeVar("T")
+R = TypeVar("R")
+
+AHEAD = 64
+"""Answers about files that may wait for the one before them."""
+BLOCK = 1 << 18
+"""Tokens looked at together: they stay in the processor's cache from one question to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,19 @@ class Finding:
         return f"{self.file}: {self.message}"
 
 
-def verify(path: str | Path, full: bool = False) -> list[Finding]:
+def verify(
+    path: str | Path, full: bool = False, *, contents: bool = True, threads: int | None = None
+) -> list[Finding]:
     """Check the store at `path`; an empty list means that nothing is wrong.
 
-    The fast check finds missing, surplus, truncated and grown files and a manifest whose numbers
-    disagree. With `full`, every byte counts: one flipped bit or two swapped shards are found and
-    named. Never raises for a damaged store.
+    full      the fast check finds missing, surplus, truncated and grown files and a manifest whose
+              numbers disagree; with `full`, every byte counts: one flipped bit or two swapped
+              shards are found and named
+    contents  with `full`, look into the files too, for what a wrong writer would have digested:
+              EOS, ids, order of ends, provenance, indices; without it, digests alone
+    threads   files read at once; None takes one a processor
+
+    Never raises for a damaged store.
     """
     root = Path(path)
     try:
@@ -66,14 +86,42 @@ def verify(path: str | Path, full: bool = False) -> list[Finding]:
     except StoreError as error:
         return [Finding(MANIFEST, str(error))]
     findings = [*_manifest(root, manifest), *_files(root, manifest)]
-    for entry in manifest.shards:
-        findings += _docs_rows(root, entry)
-    if full:
-        whole = not any(finding.file.startswith(SHARDS) for finding in findings)
-        findings += _digests(root, manifest)
-        # Counting in missing or cut files would only repeat that they are.
-        findings += _contents(root, manifest) if whole else []
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        for faults in _ahead(pool, lambda entry: list(_docs_rows(root, entry)), manifest.shards):
+            findings += faults
+        if full:
+            whole = not any(finding.file.startswith(SHARDS) for finding in findings)
+            findings += _digests(root, manifest, pool)
+            # Counting in missing or cut files would only repeat that they are.
+            findings += _contents(root, manifest, pool) if whole and contents else []
     return findings
+
+
+def digests(manifest: Manifest) -> dict[str, str]:
+    """Every file that the manifest pins, relative to the store → its digest."""
+    pinned: dict[str, str] = {str(name): digest for name, digest in manifest.files.items()}
+    for entry in manifest.shards:
+        pinned.update({relative(entry, kind): entry.files[kind] for kind in KINDS})
+    return pinned
+
+
+def relative(entry: ShardEntry, kind: Kind) -> str:
+    """Path of one of a shard's files within the store, `/` separated."""
+    return shard_file(Path(), entry.name, kind).relative_to(".").as_posix()
+
+
+def _ahead(pool: ThreadPoolExecutor, answer: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield answers in the order of the items, a few of them ahead of who takes them."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(answer, item))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# --- the fast check -------------------------------------------------------------------------------
 
 
 def _manifest(root: Path, manifest: Manifest) -> Iterator[Finding]:
@@ -86,17 +134,19 @@ def _manifest(root: Path, manifest: Manifest) -> Iterator[Finding]:
 
 def _files(root: Path, manifest: Manifest) -> Iterator[Finding]:
     """Find files that are missing, surplus, or of another size."""
-    sizes = {ID_INDEX: manifest.totals.documents * RECORD.itemsize}
+    sizes: dict[str, int] = {
+        str(name): manifest.totals.documents * RECORD.itemsize for name in manifest.files
+    }
     for entry in manifest.shards:
-        sizes[_relative(entry, "tok")] = entry.tokens * manifest.token_dtype.itemsize
-        sizes[_relative(entry, "end")] = entry.documents * END_DTYPE.itemsize
+        sizes[relative(entry, "tok")] = entry.tokens * manifest.token_dtype.itemsize
+        sizes[relative(entry, "end")] = entry.documents * END_DTYPE.itemsize
     for name, expected in sizes.items():
         file = root / name
         if not file.is_file():
             yield Finding(name, "is missing")
         elif (found := file.stat().st_size) != expected:
             yield Finding(name, f"has {found:,} bytes, {expected:,} expected")
-    known = {MANIFEST, *sizes, *(_relative(entry, "docs") for entry in manifest.shards)}
+    known = {MANIFEST, *sizes, *(relative(entry, "docs") for entry in manifest.shards)}
     found_files = (p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
     for name in sorted(set(found_files) - known):
         yield Finding(name, "is not part of the store")
@@ -107,7 +157,7 @@ def _docs_rows(root: Path, entry: ShardEntry) -> Iterator[Finding]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    name = _relative(entry, "docs")
+    name = relative(entry, "docs")
     if not (root / name).is_file():
         yield Finding(name, "is missing")
         return
@@ -125,39 +175,74 @@ def _docs_rows(root: Path, entry: ShardEntry) -> Iterator[Finding]:
         yield Finding(name, message)
 
 
-def _digests(root: Path, manifest: Manifest) -> Iterator[Finding]:
-    """Digest every file that is there."""
-    digests = {ID_INDEX: manifest.files["id.idx"]}
-    for entry in manifest.shards:
-        digests.update({_relative(entry, kind): entry.files[kind] for kind in KINDS})
-    for name, expected in digests.items():
-        if (root / name).is_file() and (found := file_digest(root / name)) != expected:
-            yield Finding(name, f"digest is {found}, the manifest says {expected}")
+# --- every byte -----------------------------------------------------------------------------------
 
 
-def _contents(root: Path, manifest: Manifest) -> Iterator[Finding]:
+def _digests(root: Path, manifest: Manifest, pool: ThreadPoolExecutor) -> Iterator[Finding]:
+    """Digest every file that is there; say whose content a file holds if it is another's."""
+    pinned = digests(manifest)
+    owners = {digest: name for name, digest in pinned.items()}
+    names = [name for name in pinned if (root / name).is_file()]
+    found_digests = _ahead(pool, lambda name: file_digest(root / name), names)
+    for name, found in zip(names, found_digests, strict=True):
+        if found != pinned[name]:
+            owner = f", which is that of {owners[found]}" if found in owners else ""
+            message = f"digest is {found}{owner}; the manifest says {pinned[name]}"
+            yield Finding(name, message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What the bytes of one shard show."""
+
+    findings: list[Finding]
+    unk_tokens: int
+    lengths: NDArray[Any]
+    ids: list[str]
+    text_hashes: NDArray[Any] | None
+
+
+def _contents(root: Path, manifest: Manifest, pool: ThreadPoolExecutor) -> Iterator[Finding]:
     """Check tokens, document ends, provenance and ids against each other and the manifest."""
     unk_tokens = 0
-    lengths: list[NDArray[Any]] = [np.zeros(0, np.int64)]
-    records: list[NDArray[Any]] = []
-    for number, entry in enumerate(manifest.shards):
-        ends = np.fromfile(shard_file(root, entry.name, "end"), END_DTYPE).astype(np.int64)
-        lengths.append(np.diff(ends, prepend=0))
-        findings, unk = _tokens(root, manifest, entry, ends)
-        yield from findings
-        unk_tokens += unk
-        ids, faults = _docs(root, entry, lengths[-1])
-        records.append(id_records(ids, shard=number, first=0))
-        for fault in faults:
-            yield Finding(_relative(entry, "docs"), fault)
+    lengths: list[NDArray[Any]] = []
+    with TemporaryDirectory() as scratch:
+        indices = {name: IndexWriter(Path(scratch) / name) for name in manifest.files}
+        shards = _ahead(pool, lambda entry: _shard(root, manifest, entry), manifest.shards)
+        for number, shard in enumerate(shards):
+            yield from shard.findings
+            unk_tokens += shard.unk_tokens
+            lengths.append(shard.lengths)
+            indices[ID_INDEX].add(id_records(shard.ids, shard=number, first=0))
+            if TEXT_INDEX in indices and shard.text_hashes is not None:
+                indices[TEXT_INDEX].add(key_records(shard.text_hashes, shard=number, first=0))
+        for name, index in indices.items():
+            yield from _index(root, name, index)
     if unk_tokens != manifest.totals.unk_tokens:
         stated = manifest.totals.unk_tokens
         yield Finding(MANIFEST, f"totals.unk_tokens is {stated:,}, found {unk_tokens:,}")
-    if length_quantiles(np.concatenate(lengths)) != manifest.length_quantiles:
+    if length_quantiles(lengths) != manifest.length_quantiles:
         yield Finding(MANIFEST, "length_quantiles differ from the document ends")
-    index = root / ID_INDEX
-    if index.is_file() and index.read_bytes() != sorted_records(records).tobytes():
-        yield Finding(ID_INDEX, "differs from the ids of the docs files")
+
+
+def _index(root: Path, name: IndexName, expected: IndexWriter) -> Iterator[Finding]:
+    if not (root / name).is_file():
+        return
+    with (root / name).open("rb") as file:
+        same = all(file.read(piece.nbytes) == piece.tobytes() for piece in expected.pieces())
+        if not same or file.read(1):
+            what = "ids" if name == ID_INDEX else "text hashes"
+            yield Finding(name, f"differs from the {what} of the docs files")
+
+
+def _shard(root: Path, manifest: Manifest, entry: ShardEntry) -> _Shard:
+    ends = np.fromfile(shard_file(root, entry.name, "end"), END_DTYPE).astype(np.int64)
+    lengths = np.diff(ends, prepend=0)
+    findings, unk_tokens = _tokens(root, manifest, entry, ends)
+    hashed = TEXT_INDEX in manifest.files
+    ids, text_hashes, faults = _docs(root, entry, lengths, hashed=hashed)
+    findings += [Finding(relative(entry, "docs"), fault) for fault in faults]
+    return _Shard(findings, unk_tokens, lengths, ids, text_hashes)
 
 
 def _tokens(
@@ -167,12 +252,14 @@ def _tokens(
     pin, findings, unk = manifest.tokenizer, [], 0
     if ends.size == 0 or np.any(np.diff(ends, prepend=0) < 1) or int(ends[-1]) != entry.tokens:
         message = f"document ends do not rise from 1 to {entry.tokens:,}"
-        return [Finding(_relative(entry, "end"), message)], 0
-    tokens = np.memmap(shard_file(root, entry.name, "tok"), manifest.token_dtype, mode="r")
+        return [Finding(relative(entry, "end"), message)], 0
+    tokens = np.asarray(
+        np.memmap(shard_file(root, entry.name, "tok"), manifest.token_dtype, mode="r")
+    )
     wrong = np.flatnonzero(tokens[ends - 1] != pin.eos_id)
     if wrong.size:
         message = f"{wrong.size:,} documents do not end in EOS, first number {int(wrong[0]):,}"
-        findings.append(Finding(_relative(entry, "tok"), message))
+        findings.append(Finding(relative(entry, "tok"), message))
     largest = 0
     for start in range(0, tokens.size, BLOCK):
         block = tokens[start : start + BLOCK]
@@ -181,27 +268,29 @@ def _tokens(
             unk += int(np.count_nonzero(block == pin.unk_id))
     if largest > pin.largest_id:
         message = f"holds id {largest:,}, the tokenizer's largest is {pin.largest_id:,}"
-        findings.append(Finding(_relative(entry, "tok"), message))
+        findings.append(Finding(relative(entry, "tok"), message))
     return findings, unk
 
 
-def _docs(root: Path, entry: ShardEntry, lengths: NDArray[Any]) -> tuple[list[str], list[str]]:
-    """Ids of one docs file, those that there are, and what is wrong in it."""
+def _docs(
+    root: Path, entry: ShardEntry, lengths: NDArray[Any], *, hashed: bool
+) -> tuple[list[str], NDArray[Any] | None, list[str]]:
+    """Ids and text hashes of one docs file, those that there are, and what is wrong in it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = shard_file(root, entry.name, "docs")
+    columns = [*REQUIRED, "num_tokens", *([TEXT_HASH] if hashed else [])]
     try:
-        table = pq.read_table(file, columns=[*REQUIRED, "num_tokens"])
+        table = pq.read_table(file, columns=columns, use_threads=False, read_dictionary=["path"])
         ids = table.column("id").drop_null().to_pylist()
         counted = table.column("num_tokens").to_numpy()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        return [], [f"rows cannot be read: {error}"]
+        hashes = table.column(TEXT_HASH).to_numpy() if hashed else None
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        return [], None, [f"rows cannot be read: {error}"]
     faults = list(missing_values({name: table.column(name) for name in REQUIRED}))
     if not np.array_equal(counted, lengths):
         faults.append("num_tokens differ from the document ends")
-    return ids, faults
-
-
-def _relative(entry: ShardEntry, kind: Kind) -> str:
-    return shard_file(Path(), entry.name, kind).relative_to(".").as_posix()
+    if hashes is not None and hashes.dtype != np.uint64:
+        return ids, None, [*faults, f"column {TEXT_HASH!r} lacks values or is no uint64"]
+    return ids, hashes, faults

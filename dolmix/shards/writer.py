@@ -2,8 +2,8 @@
 
 Bytes depend on the documents and their order alone, not on how they were grouped into appends:
 shards are cut between documents by token count, docs files hold exact row groups. Memory stays
-bounded whatever the size of the store, but for 16 bytes a document (the id index). Nothing is
-visible under the store's name before `commit` renames it there.
+bounded whatever the size of the store. Nothing is visible under the store's name before `commit`
+renames it there.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import numpy as np
 
 from dolmix.errors import StoreError
 from dolmix.files.commit import canonical_json, file_digest, new_directory
-from dolmix.shards.ids import id_records, sorted_records
+from dolmix.shards.ids import IndexWriter, id_records, key_records
 from dolmix.shards.layout import (
     END_DTYPE,
     FORMAT,
     ID_INDEX,
     MANIFEST,
     SHARDS,
+    TEXT_HASH,
+    TEXT_INDEX,
+    IndexName,
     Manifest,
     ParentFile,
     ShardEntry,
@@ -39,7 +42,7 @@ from dolmix.shards.reader import check_sizes, open_store
 from dolmix.shards.shard import ShardFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -99,7 +102,7 @@ class StoreWriter:
         self._attempt = self.path
         self._open: ShardFiles | None = None
         self._shards: list[ShardEntry] = []
-        self._ids: list[NDArray[Any]] = []
+        self._indices: dict[IndexName, IndexWriter] = {}
         self._schema: pa.Schema | None = None
         self._tokens = self._documents = self._bytes = self._unk_tokens = 0
 
@@ -130,7 +133,8 @@ class StoreWriter:
 
         tokens      (T,)  ids, each document ending in EOS
         lengths     (N,)  tokens of each document, EOS included; sum T
-        documents   N rows: id, url, path, record, then the kept columns, the same in every append
+        documents   N rows: id, url, path, record, text_hash if known (uint64, see layout), then the
+                    kept columns, the same in every append
         text_bytes  UTF-8 bytes of the N texts
 
         Raises StoreError, having added nothing, if an id is out of range, a document does not end
@@ -165,7 +169,9 @@ class StoreWriter:
             raise StoreError(f"{self.path}: the writer is not open, or its store is committed")
         self._gate_unknown()
         self._close_shard()
-        (self._attempt / ID_INDEX).write_bytes(sorted_records(self._ids).tobytes())
+        self._index(ID_INDEX)  # a store without documents has an empty one
+        for name, index in self._indices.items():
+            index.write(self._attempt / name)
         manifest = self._manifest()
         self._gate_counts(manifest)
         (self._attempt / MANIFEST).write_bytes(canonical_json(manifest.model_dump(mode="json")))
@@ -191,13 +197,22 @@ class StoreWriter:
             if stop == row:
                 self._close_shard()
                 continue
-            part = rows.slice(row, stop - row)
-            ids = part.column("id").to_pylist()
-            records = id_records(ids, shard=len(self._shards), first=shard.documents)
-            end = int(ends[stop - 1])
+            part, first, end = rows.slice(row, stop - row), shard.documents, int(ends[stop - 1])
             shard.append(tokens[start:end], ends[row:stop] - start, part)
-            self._ids.append(records)
+            self._add_to_indices(part, first)
             row, start = stop, end
+
+    def _add_to_indices(self, rows: pa.Table, first: int) -> None:
+        place = {"shard": len(self._shards), "first": first}
+        self._index(ID_INDEX).add(id_records(rows.column("id").to_pylist(), **place))
+        if TEXT_HASH in rows.column_names:
+            keys = rows.column(TEXT_HASH).to_numpy()
+            self._index(TEXT_INDEX).add(key_records(keys, **place))
+
+    def _index(self, name: IndexName) -> IndexWriter:
+        if name not in self._indices:
+            self._indices[name] = IndexWriter(self._attempt / f".{name}")
+        return self._indices[name]
 
     def _open_shard(self) -> ShardFiles:
         self._open = ShardFiles(self._attempt, shard_name(len(self._shards)))
@@ -224,20 +239,16 @@ class StoreWriter:
             ),
             length_quantiles=length_quantiles(self._lengths()),
             shards=tuple(self._shards),
-            files={"id.idx": file_digest(self._attempt / ID_INDEX)},
+            files={name: file_digest(self._attempt / name) for name in self._indices},
             parents=self._parents,
             content_hash=content_hash(self._shards),
         )
 
-    def _lengths(self) -> NDArray[Any]:
-        """(D,) lengths of all documents, read back from the shards."""
-        ends = (
-            np.fromfile(shard_file(self._attempt, shard.name, "end"), END_DTYPE)
-            for shard in self._shards
-        )
-        return np.concatenate(
-            [np.zeros(0, np.uint64), *(np.diff(e, prepend=e.dtype.type(0)) for e in ends)]
-        )
+    def _lengths(self) -> Iterator[NDArray[Any]]:
+        """Lengths of the documents of each shard, read back from it."""
+        for shard in self._shards:
+            ends = np.fromfile(shard_file(self._attempt, shard.name, "end"), END_DTYPE)
+            yield np.diff(ends, prepend=END_DTYPE.type(0))
 
     def _settle(self, manifest: Manifest) -> Manifest:
         """Compare with the store that has the name already; keep it if its content is the same."""

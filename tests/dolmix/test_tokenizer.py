@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer as Backend
 from dolmix import tokenizer as module
 from dolmix.document import TextBatch
 from dolmix.errors import ConfigError, DataError
+from dolmix.fast_tokenizer import Reference
 from dolmix.tokenizer import SpecialInText, Tokenizer, TokenizerConfig
 
 EOS = "<|endoftext|>"
@@ -100,22 +102,19 @@ def test_ids_of_a_document_do_not_depend_on_its_neighbours(
     backend.encode_special_tokens = True
     alone = [[*backend.encode(t, add_special_tokens=False).ids, 0] for t in texts]
     assert ids(tokenizer, *texts) == (alone or [[]])
-    before = module.BATCH_BYTES, module.BATCH_DOCUMENTS
-    module.BATCH_BYTES, module.BATCH_DOCUMENTS = 20, 2
-    try:
-        assert ids(tokenizer, *texts) == (alone or [[]])
-    finally:
-        module.BATCH_BYTES, module.BATCH_DOCUMENTS = before
+    tokenizer._reference = replace(tokenizer._reference, most_bytes=20, most_documents=2)
+    assert ids(tokenizer, *texts) == (alone or [[]])
 
 
 def test_slices_cover_every_document_once() -> None:
     """Slices are few documents and few bytes, in order; an oversized document is alone."""
     texts = TextBatch.of(["x" * n for n in (5, 0, 3 << 20, 1, 1 << 20, 1 << 20, 7)] + [""] * 300)
-    slices = list(module._slices(texts))
+    engine = Reference(None)
+    slices = list(module._slices(texts, engine))
     assert slices[:3] == [(0, 2), (2, 3), (3, 5)]
     assert [start for start, _ in slices] == [0, *(stop for _, stop in slices[:-1])]
     assert slices[-1][1] == len(texts)
-    assert max(stop - start for start, stop in slices) <= module.BATCH_DOCUMENTS
+    assert max(stop - start for start, stop in slices) <= engine.most_documents
 
 
 def test_a_slice_of_a_larger_arrow_array_encodes_its_own_rows(

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.errors import StoreError
-from dolmix.shards import ids, open_store
+from dolmix.shards import folders, ids, open_store
 
 
 @settings(deadline=None, max_examples=40)
@@ -45,6 +45,52 @@ def test_what_was_written_is_read(
             assert spans == documents.spans
             touching = [n for n, (a, e) in enumerate(spans) if max(a, start) < min(e, stop)]
             assert list(store.documents_in(start, stop)) == touching
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=20),
+    shard_tokens=st.integers(1, 30),
+    data=st.data(),
+)
+def test_many_spans_at_once_are_each_of_them(
+    lengths: list[int], shard_tokens: int, data: st.DataObject
+) -> None:
+    """Spans in any order, overlapping, empty or over many shards, land where they were asked to."""
+    documents = store_builder.documents(lengths)
+    total = sum(lengths)
+    edges = st.tuples(st.integers(0, total), st.integers(0, total)).map(sorted)
+    spans = np.array(data.draw(st.lists(edges, max_size=8)), np.int64).reshape(-1, 2)
+    with TemporaryDirectory() as folder:
+        store_builder.write(Path(folder), documents, shard_tokens=shard_tokens)
+        with open_store(Path(folder) / "web@1") as store:
+            sizes = spans[:, 1] - spans[:, 0]
+            at = 1 + np.cumsum(sizes + 2) - (sizes + 2)
+            out = np.full(int((sizes + 2).sum()) + 1, -1, np.int64)
+            store.read_spans(spans[:, 0], sizes, out, at)
+            expected = [-1]
+            for start, stop in spans.tolist():
+                expected += [*documents.tokens[start:stop].tolist(), -1, -1]
+            assert out.tolist() == expected
+            rows, ends = store.ends_between(spans[:, 0], spans[:, 1])
+            found = [(r, e) for r, (a, b) in enumerate(spans) for e in store.ends if a < e < b]
+            assert list(zip(rows.tolist(), ends.tolist(), strict=True)) == found
+
+
+def test_few_files_are_mapped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading at random over many shards keeps to the limit; what was handed out stays as it is.
+
+    A map holds a file descriptor, of which a process has a thousand as a rule.
+    """
+    documents = store_builder.documents([4] * 40)
+    store_builder.write(tmp_path, documents, shard_tokens=4)
+    monkeypatch.setattr(folders, "_most_maps", lambda: 5)
+    with open_store(tmp_path / "web@1") as store:
+        kept = {n: store.tokens(4 * n, 4 * n + 4) for n in [*range(39, -1, -1), 3, 17, 3]}
+        assert len(folders._MAPS) <= 5
+        for n, tokens in kept.items():
+            assert tokens.tolist() == documents.tokens[4 * n : 4 * n + 4].tolist()
+        assert np.array_equal(store.tokens(0, 160), documents.tokens)
 
 
 def test_provenance_comes_in_the_order_asked(tmp_path: Path) -> None:
@@ -157,7 +203,7 @@ def test_colliding_keys_are_told_apart_by_the_id(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every key equal, `find_id` still returns exactly the documents of that id."""
-    monkeypatch.setattr(ids, "id_key", lambda _: 17)
+    monkeypatch.setattr(ids, "_digest", lambda _: b"collided")
     store_builder.write(tmp_path, store_builder.documents([3] * 5), shard_tokens=6)
     with open_store(tmp_path / "web@1") as store:
         assert [store.find_id(f"doc-{n}") for n in range(5)] == [[n] for n in range(5)]

@@ -13,12 +13,13 @@ from typer.testing import CliRunner, Result
 from dolmix.cli.shards import app
 from dolmix.document import TextBatch
 from dolmix.errors import StoreError, UsageError
+from dolmix.shards import open_instances, open_store
 from dolmix.tokenizer import Tokenizer, TokenizerConfig
 
 TEXTS = ["the cat sat on the mat", "", "a second document, on the same cat"]
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | int | Path) -> Result:
     """Run `dolmix shards` in this process; errors of dolmix come through."""
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
 
@@ -86,6 +87,111 @@ def test_show_prints_one_document_with_its_text(root: Path, tokenizer_file: Path
     assert TEXTS[0] in run("show", root, "--doc", 0, "--tokenizer", tokenizer_file).stdout
     with pytest.raises(StoreError, match="no document 3"):
         run("show", root, "--doc", 3)
+
+
+def test_show_prints_ids_beside_their_text(root: Path, tokenizer_file: Path) -> None:
+    """A span of tokens over documents: each run's place, ids, and what the ids say."""
+    arguments = ("show", root, "--tokens", "2:9", "--tokenizer", tokenizer_file)
+    value = json.loads(run(*arguments, "--json").stdout)
+    with open_store(root) as store:
+        ids = store.tokens(2, 9).tolist()
+        spans = [store.document_span(n) for n in range(3)]
+    assert [t for r in value["runs"] for t in r["tokens"]] == ids
+    assert [r["document"] for r in value["runs"]] == [
+        n for n, (a, e) in enumerate(spans) if max(a, 2) < min(e, 9)
+    ]
+    assert value["runs"][0]["document_start"] == value["runs"][0]["at"] == 2
+    decode = Tokenizer(TokenizerConfig(path=tokenizer_file)).decode
+    text = run(*arguments).stdout
+    for shown in value["runs"]:
+        assert len(shown["texts"]) == len(shown["tokens"])
+        first = shown["tokens"][:8]
+        line = next(x for x in text.splitlines() if x.lstrip().startswith(f"{shown['at']} "))
+        assert line.split()[1 : 1 + len(first)] == [str(n) for n in first]
+        assert line.endswith(repr(decode(first)))
+
+
+@pytest.mark.parametrize("packing", ["concat", "bestfit", "pad"])
+def test_show_prints_an_instance(root: Path, tokenizer_file: Path, packing: str) -> None:
+    """Its runs are its pieces, with labels and padding counted; a pack is made by `derive`."""
+    if packing != "concat":
+        with pytest.raises(StoreError, match="shards derive"):
+            run("show", root, "--instance", 0, "--length", 10, "--packing", packing)
+        made = run("derive", root, "--length", 10, "--pack", packing, "--json").stdout
+        assert json.loads(made)[0]["kind"] == "pack"
+    arguments = ("show", root, "--instance", 0, "--length", 10, "--packing", packing)
+    value = json.loads(run(*arguments, "--json").stdout)
+    with open_store(root) as store:
+        instances = open_instances(store, 10, packing)  # type: ignore[arg-type]
+        pieces = instances.documents(0)
+    shown = [(r["document"], r["document_start"], len(r["tokens"])) for r in value["runs"]]
+    assert shown == [tuple(piece) for piece in pieces]
+    assert value["padding"] == 11 - sum(piece.length for piece in pieces)
+    text = run(*arguments, "--tokenizer", tokenizer_file).stdout
+    assert text.startswith(f"instance 0 of {len(instances)}   {packing}, 10 tokens")
+
+
+def test_derive_makes_things_once(root: Path) -> None:
+    """A pack and flags of one length; asked again, the same digests; nothing asked is refused."""
+    arguments = ("derive", root, "--length", 8, "--pack", "pad", "--repeats", "--json")
+    made = json.loads(run(*arguments).stdout)
+    assert [entry["kind"] for entry in made] == ["pack", "repeats"]
+    assert made[1]["counts"]["instances"] == made[0]["counts"]["instances"]
+    assert json.loads(run(*arguments).stdout) == made
+    assert made[0]["digest"][:7] in run(*arguments[:-1]).stdout
+    for wrong, said in [
+        ((), "nothing to make"),
+        (("--pack", "bestfit"), "flags need one"),
+        (("--length", 8, "--pack", "tight"), "bestfit or pad"),
+        (("--length", 8, "--repeats", "--role", "bot"), "without --loss"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            run("derive", root, *wrong)
+
+
+def test_verify_looks_at_what_is_derived(root: Path) -> None:
+    """Under --full a flipped bit, a strange file and the pack of another store are named."""
+    run("derive", root, "--length", 8, "--pack", "pad", "--repeats")
+    assert run("verify", root, "--full").exit_code == 0
+    (pack,) = (root.parent / "web@1.derived").glob("pack-*")
+    file = pack / "start.u64"
+    data = bytearray(file.read_bytes())
+    file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    (pack / "notes.txt").write_text("hello")
+    found = json.loads(run("verify", root, "--full", "--json").stdout)
+    assert [Path(f["file"]).name for f in found] == ["notes.txt", "start.u64"]
+    assert found[1]["file"] == f"../web@1.derived/{pack.name}/start.u64"
+    pack.rename(pack.with_name("pack-0000000000000000"))
+    text = run("verify", root, "--full").stdout
+    assert "says that it is pack-" in text
+    assert run("verify", root).exit_code == 0
+
+
+def test_export_and_import_are_each_others_inverse(root: Path, tokenizer_file: Path) -> None:
+    """Through the command line: the imported store has the content of the exported one."""
+    out, back = root.parent / "out", root.parent / "back/web@7"
+    assert "00000.ds" in run("export", root, "datatrove", out).stdout
+    shown = run("import", "datatrove", out, back, "--tokenizer", tokenizer_file, "--json").stdout
+    ours = json.loads(run("show", root, "--json").stdout)
+    assert json.loads(shown)["content_hash"] == ours["content_hash"]
+    with pytest.raises(UsageError, match="none of datatrove, megatron, olmo"):
+        run("export", root, "parquet", out)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--doc", 0, "--tokens", "0:4"), "show one thing"),
+        (("--instance", 0), "give both"),
+        (("--length", 8), "give both"),
+        (("--tokens", "4"), "no span of tokens"),
+        (("--instance", 0, "--length", 8, "--packing", "tight"), "'tight' is none of"),
+    ],
+)
+def test_show_refuses_what_is_no_part(root: Path, asked: tuple[str | int, ...], said: str) -> None:
+    """Two parts at once, half an instance, a span that is none: usage errors."""
+    with pytest.raises(UsageError, match=said):
+        run("show", root, *map(str, asked))
 
 
 def test_show_refuses_another_tokenizer(root: Path, tokenizer_file: Path, tmp_path: Path) -> None:

@@ -217,3 +217,45 @@ def test_content_hash_covers_tokens_and_ends_alone(root: Path) -> None:
     repin(root)
     assert json.loads((root / "manifest.json").read_bytes())["content_hash"] == before
     assert blake2b(b"", digest_size=32).hexdigest() != before
+
+
+def test_two_swapped_shards_are_told_by_whose_content_they_hold(root: Path) -> None:
+    """Equal in size, so that only their bytes tell: each file's finding names the other."""
+    one, two = root / "shards/00000.tok", root / "shards/00001.tok"
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    found = {f.file: f.message for f in verify(root, full=True) if "digest" in f.message}
+    assert "which is that of shards/00001.tok" in found["shards/00000.tok"]
+    assert "which is that of shards/00000.tok" in found["shards/00001.tok"]
+    assert verify(root, full=True, threads=1) == verify(root, full=True, threads=5)
+
+
+def test_hashes_alone_find_damage_but_no_wrong_writer(root: Path) -> None:
+    """Without a look at the contents, a flipped bit is found, a wrong EOS that was digested not."""
+    tok = root / "shards/00000.tok"
+    tokens = np.frombuffer(tok.read_bytes(), "<u2").copy()
+    tokens[2] = 9
+    tok.write_bytes(tokens.tobytes())
+    assert {f.file for f in verify(root, full=True, contents=False)} == {"shards/00000.tok"}
+    repin(root)
+    assert verify(root, full=True, contents=False) == []
+    assert "EOS" in str(verify(root, full=True)[0])
+
+
+def test_a_text_index_is_held_against_the_docs_files(tmp_path: Path) -> None:
+    """Text hashes and their index must agree, even if the index has the digest it should have."""
+    documents = store_builder.with_text_hashes(store_builder.documents([3, 3, 2]))
+    store_builder.write(tmp_path, documents, shard_tokens=6)
+    root = tmp_path / "web@1"
+    assert verify(root, full=True) == []
+    index = bytearray((root / "text.idx").read_bytes())
+    index[0] ^= 1
+    (root / "text.idx").write_bytes(bytes(index))
+
+    def agree(raw: dict) -> None:
+        raw["files"]["text.idx"] = file_digest(root / "text.idx")
+
+    repin(root, agree)
+    (finding,) = verify(root, full=True)
+    assert str(finding) == "text.idx: differs from the text hashes of the docs files"
