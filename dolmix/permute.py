@@ -10,6 +10,7 @@ cycle walking.
 from collections.abc import Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import pairwise
 from math import isqrt
 from typing import TypeAlias
 
@@ -27,12 +28,15 @@ MAX_DOMAIN = 1 << 62
 SORT_LIMIT = 65_536
 """Largest n that is permuted by sorting; few-round Feistel networks are biased on small domains."""
 ROUNDS = 12
+SHORT = 2048
+"""Runs below this many places are worked on together where there are several."""
 CHUNK = 16_384
 """Values worked on at a time: two halves and two scratch arrays of 128 KiB stay in cache."""
 
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_C = np.uint64(0xD6E8FEB86659FD93)
+_MULTIPLIER = 0xD6E8FEB86659FD93
+_C = np.uint64(_MULTIPLIER)
 _HALF = np.uint64(32)
 
 
@@ -65,11 +69,13 @@ class Permutation:
 
     def at(self, i: int) -> int:
         """Value at place i."""
-        return int(self.forward(i))
+        self._inside(i)
+        return self._network.at(i)
 
     def find(self, y: int) -> int:
         """Place of value y."""
-        return int(self.inverse(y))
+        self._inside(y)
+        return self._network.find(y)
 
     def _inside(self, x: U64Array | Sequence[int] | int) -> U64Array:
         try:
@@ -81,6 +87,33 @@ class Permutation:
                 f"{int(places.max()):,} is outside [0, {self.n:,}) of {self.context!r}"
             )
         return places
+
+
+def forward_groups(orders: Sequence[Permutation], sizes: Sequence[int], x: U64Array) -> U64Array:
+    """Map many runs of places at once, each by its own permutation; as `forward` for each run.
+
+    sizes   places of each run, sum (m,)
+    x       (m,) uint64, the runs end to end, each within its permutation
+
+    Short runs share the rounds of their networks, so that a run of fifty places costs no more than
+    its part of fifty.
+    """
+    values = np.empty_like(x)
+    networks, taken = [], []
+    for order, (start, stop) in zip(orders, pairwise([0, *np.cumsum(sizes).tolist()]), strict=True):
+        network = order._network  # noqa: SLF001 - its own module
+        if isinstance(network, _Feistel) and stop - start < SHORT:
+            networks.append(network)
+            taken.append((start, stop))
+        else:
+            values[start:stop] = network.forward(x[start:stop])
+    which = np.repeat(np.arange(len(taken)), [stop - start for start, stop in taken])
+    if which.size == x.size:
+        return _walk_groups(networks, which, x) if networks else values
+    if networks:
+        rows = np.concatenate([np.arange(start, stop) for start, stop in taken])
+        values[rows] = _walk_groups(networks, which, x[rows])
+    return values
 
 
 def round_keys(context: Context) -> list[int]:
@@ -99,20 +132,40 @@ class _Sorted:
     """PERM_SORT: the stable argsort of one keyed pseudo-random number a place."""
 
     def __init__(self, key: int, n: int) -> None:
-        counters = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(key)
-        self._values = np.argsort(_finalise(counters), kind="stable").astype(np.uint64)
+        self._key, self._n = np.uint64(key), n
+
+    def _draw(self) -> U64Array:
+        counters = np.arange(1, self._n + 1, dtype=np.uint64)
+        return _finalise(counters * np.uint64(_GOLDEN) + self._key)
 
     @cached_property
-    def _places(self) -> U64Array:
+    def _drawn(self) -> U64Array:
+        return self._draw()
+
+    @cached_property
+    def _values(self) -> NDArray[np.uint16]:
+        return np.argsort(self._draw(), kind="stable").astype(np.uint16)
+
+    @cached_property
+    def _places(self) -> NDArray[np.uint16]:
         places = np.empty_like(self._values)
-        places[self._values] = np.arange(places.size, dtype=np.uint64)
+        places[self._values] = np.arange(self._n, dtype=np.uint16)
         return places
 
     def forward(self, x: U64Array) -> U64Array:
-        return self._values[x]
+        return self._values[x].astype(np.uint64)
 
     def inverse(self, y: U64Array) -> U64Array:
-        return self._places[y]
+        return self._places[y].astype(np.uint64)
+
+    def at(self, i: int) -> int:
+        return int(self._values[i])
+
+    def find(self, y: int) -> int:
+        """Count what sorts before y: no need to sort for one value."""
+        mine = self._drawn[y]
+        earlier = np.count_nonzero(self._drawn < mine)
+        return int(earlier + np.count_nonzero(self._drawn[:y] == mine))
 
 
 class _Feistel:
@@ -120,9 +173,10 @@ class _Feistel:
 
     def __init__(self, keys: list[int], n: int) -> None:
         a = isqrt(n - 1) + 1
-        self._n = np.uint64(n)
-        self._a, self._b = np.uint64(a), np.uint64(-(-n // a))
-        self._keys = [np.uint64(key) for key in keys]
+        self.n, self.sides, self.keys = n, (a, -(-n // a)), keys
+        self.row = np.array([n, *self.sides, *keys], np.uint64)
+        self._sides = (self.row[1], self.row[2])
+        self._keys = list(self.row[3:])
 
     def forward(self, x: U64Array) -> U64Array:
         return self._walk(x, back=False)
@@ -130,37 +184,92 @@ class _Feistel:
     def inverse(self, y: U64Array) -> U64Array:
         return self._walk(y, back=True)
 
+    def at(self, i: int) -> int:
+        return self._walk_one(i, back=False)
+
+    def find(self, y: int) -> int:
+        return self._walk_one(y, back=True)
+
     def _walk(self, x: U64Array, *, back: bool) -> U64Array:
         y = np.empty_like(x)
         for start in range(0, x.size, CHUNK):
-            y[start : start + CHUNK] = self._rounds(x[start : start + CHUNK], back=back)
-        outside = np.flatnonzero(y >= self._n)  # fewer than one in sqrt(n)
+            chunk = x[start : start + CHUNK]
+            y[start : start + CHUNK] = _rounds(chunk, self._sides, self._keys, back=back)
+        n = np.uint64(self.n)
+        outside = np.flatnonzero(y >= n)  # fewer than one in sqrt(n)
         while outside.size:
-            y[outside] = self._rounds(y[outside], back=back)
-            outside = outside[y[outside] >= self._n]
+            y[outside] = _rounds(y[outside], self._sides, self._keys, back=back)
+            outside = outside[y[outside] >= n]
         return y
 
-    def _rounds(self, x: U64Array, *, back: bool) -> U64Array:
-        q, r = np.divmod(x, self._a)
-        h, t = np.empty_like(q), np.empty_like(q)
-        for i in reversed(range(ROUNDS)) if back else range(ROUNDS):
-            side, other, size = (r, q, self._a) if i % 2 == 0 else (q, r, self._b)
-            _round_function(other, self._keys[i], size, (h, t))
-            # size < 2**63: of a sum and its reduced twin, the smaller (mod 2**64) is the residue
-            if back:
-                side -= h
-                np.add(side, size, out=t)
-            else:
-                side += h
-                np.subtract(side, size, out=t)
-            np.minimum(side, t, out=side)
-        q *= self._a
-        q += r
-        return q
+    def _walk_one(self, x: int, *, back: bool) -> int:
+        """Walk with plain integers: for one value ten times faster than arrays of one."""
+        a, b = self.sides
+        while True:
+            q, r = divmod(x, a)
+            for i in reversed(range(ROUNDS)) if back else range(ROUNDS):
+                if i % 2 == 0:
+                    h = _round_value(q, self.keys[i], a)
+                    r = (r - h if back else r + h) % a
+                else:
+                    h = _round_value(r, self.keys[i], b)
+                    q = (q - h if back else q + h) % b
+            x = q * a + r
+            if x < self.n:
+                return x
+
+
+def _walk_groups(networks: Sequence[_Feistel], which: NDArray[np.int64], x: U64Array) -> U64Array:
+    """Map places forward, each by the network that `which` names."""
+    table = np.array([network.row for network in networks], np.uint64).T
+    n, a, b, *keys = table.take(which, axis=1)
+    y = _rounds(x, (a, b), keys, back=False)
+    outside = np.flatnonzero(y >= n)
+    while outside.size:
+        sides, some = (a[outside], b[outside]), [key[outside] for key in keys]
+        y[outside] = _rounds(y[outside], sides, some, back=False)
+        outside = outside[y[outside] >= n[outside]]
+    return y
+
+
+def _rounds(
+    x: U64Array,
+    sides: tuple[U64Array | np.uint64, U64Array | np.uint64],
+    keys: Sequence[U64Array | np.uint64],
+    *,
+    back: bool,
+) -> U64Array:
+    """Apply the twelve rounds once; sides (a, b) and each key are one for all or one a value."""
+    q, r = np.divmod(x, sides[0])
+    h, t = np.empty_like(q), np.empty_like(q)
+    for i in reversed(range(ROUNDS)) if back else range(ROUNDS):
+        side, other, size = (r, q, sides[0]) if i % 2 == 0 else (q, r, sides[1])
+        _round_function(other, keys[i], size, (h, t))
+        # size < 2**63: of a sum and its reduced twin, the smaller (mod 2**64) is the residue
+        if back:
+            side -= h
+            np.add(side, size, out=t)
+        else:
+            side += h
+            np.subtract(side, size, out=t)
+        np.minimum(side, t, out=side)
+    q *= sides[0]
+    q += r
+    return q
+
+
+def _round_value(s: int, key: int, size: int) -> int:
+    """F(s, key, size) for one value."""
+    h = (s ^ key) * _MULTIPLIER & _MASK
+    h ^= h >> 32
+    return ((h * _MULTIPLIER & _MASK) >> 32) * size >> 32
 
 
 def _round_function(
-    s: U64Array, key: np.uint64, size: np.uint64, scratch: tuple[U64Array, U64Array]
+    s: U64Array,
+    key: U64Array | np.uint64,
+    size: U64Array | np.uint64,
+    scratch: tuple[U64Array, U64Array],
 ) -> None:
     """F(s, key, size) into scratch[0]: uint64 in [0, size)."""
     h, t = scratch

@@ -29,10 +29,11 @@ def write_store(
     version: int = 1,
     digest: str = "ab" * 32,
     shard_tokens: int = 500,
+    columns: Mapping[str, pa.Array] | None = None,
 ) -> Manifest:
     """Commit `folder/source@version`: documents of these lengths, tokens drawn from the name.
 
-    Document n has the id `source-n` and comes from record n of `source.jsonl`.
+    Document n has the id `source-n` and comes from record n of `source.jsonl`; `columns` are kept.
     """
     seed = int.from_bytes(source.encode(), "little") + version
     drawn = [1 + finalise((seed << 20) + n & MASK) % LARGEST_ID for n in range(sum(lengths))]
@@ -45,6 +46,7 @@ def write_store(
             "url": pa.array([f"https://example.org/{n}" for n in range(count)], pa.string()),
             "path": pa.array([f"{source}.jsonl"] * count, pa.string()),
             "record": pa.array(range(count), pa.int64()),
+            **(columns or {}),
         }
     )
     with StoreWriter(

@@ -128,3 +128,63 @@ def hamilton(total: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
 def batch_of(step: int, phases: Sequence[tuple[int, int]]) -> int:
     """Instances of a step; phases are (from_step, instances)."""
     return [size for first, size in phases if first <= step][-1]
+
+
+def windowed(context: tuple[str | int, ...], n: int, chunk: int, chunks: int) -> list[int]:
+    """Table of the windowed permutation: lay permuted chunks out, then permute by window."""
+    seed, *purpose = context
+    parts = [list(range(start, min(start + chunk, n))) for start in range(0, n, chunk)]
+    count = len(parts)
+    laid = [parts[p] for p in sorted_permutation((seed, "chunks", *purpose), count)]
+    out: list[int] = []
+    for number, first in enumerate(range(0, count, chunks)):
+        values = [value for part in laid[first : first + chunks] for value in part]
+        where = (seed, "window", number, *purpose)
+        out += [values[p] for p in sorted_permutation(where, len(values))]
+    return out
+
+
+class NaiveRecord(NamedTuple):
+    """A ledger's record, as far as it decides."""
+
+    stage: str
+    from_block: int
+    quotas: Mapping[str, int]
+
+
+def run_with_ledger(
+    stages: Sequence[NaiveStage],
+    supply: Mapping[str, int],
+    records: Sequence[NaiveRecord],
+    *,
+    seed: int,
+    block: int,
+) -> list[tuple[str, int, int]]:
+    """Every (source, epoch, instance) of a run, walked block by block with counters."""
+    names, out = sorted(supply), []
+    fresh = dict.fromkeys(names, 0)
+    for stage in stages:
+        given = dict.fromkeys(names, 0) if stage.order == "reuse" else fresh
+        base = 0
+        quotas = dict(stage.quotas)
+        for number in range(-(-stage.size // block)):
+            for record in records:
+                if (record.stage, record.from_block) == (stage.name, number):
+                    base, quotas = number * block, dict(record.quotas)
+            start, stop = number * block, min((number + 1) * block, stage.size)
+            listed = [quotas[s] for s in names]
+            before = counts(start - base, stage.size - base, listed)
+            after = counts(stop - base, stage.size - base, listed)
+            slots = [
+                (s, given[s] + j) for n, s in enumerate(names) for j in range(after[n] - before[n])
+            ]
+            context = (seed, "block", stage.name, number)
+            for slot in sorted_permutation(context, stop - start):
+                name, ordinal = slots[slot]
+                epoch, i = divmod(ordinal, supply[name])
+                reuse = ("reuse", stage.name, name, epoch)
+                tail = reuse if stage.order == "reuse" else ("source", name, epoch)
+                out.append((name, epoch, permute((seed, *tail), supply[name], i)))
+            for n, s in enumerate(names):
+                given[s] += after[n] - before[n]
+    return out

@@ -16,6 +16,12 @@ LockOut = Annotated[
     typer.Option("--out", "-o", metavar="LOCK", help="Lock file; default MIX's stem + .lock.json."),
 ]
 MixOrLock = Annotated[Path, typer.Argument(metavar="MIX|LOCK", help="Mix (YAML) or lock (JSON).")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Compare manifests and sizes; digest no file.")
+]
+PlotOut = Annotated[
+    Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the mix as a picture, too.")
+]
 OtherLock = Annotated[Path, typer.Argument(metavar="OTHER", help="Lock to compare with.")]
 
 
@@ -33,11 +39,13 @@ def resolve(
 
 
 @app.command()
-def check(path: MixOrLock, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Check a lock against its stores, or a mix against its stores and its lock."""
+def check(
+    path: MixOrLock, overrides: Overrides = None, quick: Quick = False, as_json: AsJson = False
+) -> None:
+    """Check a lock against every byte of its stores, or a mix against its stores and its lock."""
     from dolmix.mix import check_file
 
-    lock, findings = check_file(path, overrides or ())
+    lock, findings = check_file(path, overrides or (), quick=quick)
     if as_json:
         found = [finding.model_dump() for finding in findings]
         render.as_json({"order_hash": lock.order_hash, "ok": not found, "findings": found})
@@ -49,11 +57,14 @@ def check(path: MixOrLock, overrides: Overrides = None, as_json: AsJson = False)
 
 
 @app.command()
-def show(path: LockFile, as_json: AsJson = False) -> None:
-    """Show a lock: tokens, epochs and shares by source and stage."""
-    from dolmix.mix import describe, read_lock
+def show(path: LockFile, plot: PlotOut = None, as_json: AsJson = False) -> None:
+    """Show a lock: tokens, epochs and shares by source and stage, as text or as a picture."""
+    from dolmix.mix import describe, draw, read_lock
 
-    _print(describe(read_lock(path)), as_json=as_json)
+    told = describe(read_lock(path))
+    if plot is not None:
+        draw(told, plot)
+    _print(told, as_json=as_json)
 
 
 @app.command()
@@ -66,7 +77,7 @@ def diff(path: LockFile, other: OtherLock, as_json: AsJson = False) -> None:
     if as_json:
         render.as_json(found)
     else:
-        render.lines(_differences(found))
+        render.lines(differences(found))
 
 
 def _print(told: dict[str, Any], *, as_json: bool) -> None:
@@ -80,7 +91,8 @@ def _print(told: dict[str, Any], *, as_json: bool) -> None:
         render.lines([f"{told['lock']}: {'written' if told['written'] else 'unchanged'}"])
 
 
-def _differences(found: dict[str, Any]) -> Iterator[str]:
+def differences(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what `diff_locks` gave as lines."""
     if found["same_order"]:
         yield "same order"
         return

@@ -14,11 +14,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from dolmix.config import Name, Schema, parse
 from dolmix.errors import ConfigError, LockError
 from dolmix.files.commit import fingerprint, write_bytes
+from dolmix.files.paths import is_remote
 from dolmix.mix.schedule import BatchPhase, Schedule
 
 if TYPE_CHECKING:
@@ -26,23 +33,49 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Packing = Literal["concat", "bestfit", "pad"]
 
 
 class Versions(Schema):
-    """Which definitions an order follows."""
+    """Which definitions an order follows: dolmix's own, or (`olmo`) that of OLMo's loader."""
 
-    mix: Literal["dolmix-mix-1"] = "dolmix-mix-1"
-    perm: Literal["dolmix-perm-1"] = "dolmix-perm-1"
+    mix: Literal["dolmix-mix-1", "olmo"] = "dolmix-mix-1"
+    perm: Literal["dolmix-perm-1", "numpy-pcg64"] = "dolmix-perm-1"
     store: Literal["dolmix-store-1"] = "dolmix-store-1"
 
 
-class OrderSource(Schema):
+OLMO_VERSIONS = Versions(mix="olmo", perm="numpy-pcg64")
+
+
+class Window(Schema):
+    """Reads in runs: chunks of consecutive instances are permuted, then instances in windows."""
+
+    chunk: Annotated[int, Field(ge=1)]
+    """Consecutive instances of a source that are read together (C)."""
+    chunks: Annotated[int, Field(ge=1)]
+    """Chunks whose instances are permuted together (W)."""
+
+
+class _Optional(Schema):
+    """An object of an order, without the settings that it does not have.
+
+    What is absent is not hashed, so an order keeps its hash when a later version can say more.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
+
+class OrderSource(_Optional):
     """What an order knows of a source."""
 
     content_hash: Digest
     """Content hash of the store: its tokens and document ends."""
     num_instances: Count
     """Instances of the source (N_s)."""
+    pack: Digest | None = None
+    """Digest of the pack that lays out its instances; absent for `packing: concat`."""
 
 
 class OrderStage(Schema):
@@ -58,16 +91,19 @@ class OrderStage(Schema):
     """Instances per source, every source of the mix named; their sum is `instances`."""
 
 
-class OrderSpec(Schema):
+class OrderSpec(_Optional):
     """Everything that decides an order: integers, names and hashes."""
 
     versions: Versions = Versions()
     seed: Count
     sequence_length: Annotated[int, Field(ge=1)]
     """Tokens that a model sees of one instance (L)."""
-    packing: Literal["concat"] = "concat"
+    packing: Packing = "concat"
+    """How documents fill instances."""
     block: Annotated[int, Field(ge=1)]
     """Instances of a block (B)."""
+    window: Window | None = None
+    """Reads in runs; absent where every instance is drawn for itself."""
     batch_size: Annotated[tuple[BatchPhase, ...], Field(min_length=1)]
     """Batch schedule."""
     sources: dict[Name, OrderSource]
@@ -94,19 +130,32 @@ class OrderSpec(Schema):
         return self.schedule.step_of(self.num_instances) - 1
 
 
-class LockSource(Schema):
+class LossPin(Schema):
+    """The loss mask of a source, as made and pinned."""
+
+    column: str
+    """Kept column of the store that holds the spans which count as labels."""
+    roles: tuple[str, ...] | None
+    """Roles whose spans count; null counts all."""
+    digest: Digest
+    """Digest of the mask."""
+
+
+class LockSource(_Optional):
     """Where a source lies and how much of it the mix takes; none of it decides the order."""
 
     path: str
-    """Store directory, relative to the folder of the lock file."""
+    """Store directory, relative to the folder of the lock file, or a URI."""
     version: int
     """Version of the store."""
     tokens: Count
     """Tokens in the store."""
     documents: Count
     """Documents in the store."""
-    epochs: dict[Name, float]
-    """Passes over the source per stage, to four decimals."""
+    epochs: tuple[float, ...]
+    """Passes over the source in each stage, in training order, to four decimals."""
+    loss: LossPin | None = None
+    """Mask of labels that count; absent where all do."""
 
 
 class LockStage(Schema):
@@ -119,7 +168,7 @@ class LockStage(Schema):
 class Lock(Schema):
     """A resolved mix. `read_lock` gives one from a file, `dolmix.mix.resolve` from a mix."""
 
-    format: Literal["dolmix-lock-1"] = "dolmix-lock-1"
+    format: Literal["dolmix-lock-2"] = "dolmix-lock-2"
     name: Name
     """Name of the mix."""
     order: OrderSpec
@@ -150,6 +199,11 @@ class Lock(Schema):
         """Path of a source's store, from the working directory."""
         return self.folder / self.sources[source].path
 
+    def store_location(self, source: str) -> str:
+        """Path of a source's store from the working directory, or its URI."""
+        path = self.sources[source].path
+        return path if is_remote(path) else str(self.store_path(source))
+
     def open_store(self, source: str) -> "Store":
         """Open the store of a source.
 
@@ -158,7 +212,7 @@ class Lock(Schema):
         """
         from dolmix.shards import open_store
 
-        store = open_store(self.store_path(source))
+        store = open_store(self.store_location(source))
         if store.content_hash == self.order.sources[source].content_hash:
             return store
         message = self._other_content(source, store)
@@ -180,8 +234,9 @@ class Lock(Schema):
     def _encoded(self, folder: Path) -> bytes:
         value = self.model_dump(mode="json")
         for source, entry in value["sources"].items():
-            entry["path"] = relative_to(folder, self.store_path(source))
-        return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n").encode()
+            if not is_remote(entry["path"]):
+                entry["path"] = relative_to(folder, self.store_path(source))
+        return ("".join(_laid_out(value)) + "\n").encode()
 
     def _other_content(self, source: str, store: "Store") -> str:
         locked = self.sources[source]
@@ -191,7 +246,8 @@ class Lock(Schema):
         )
         differing = [f"{name} {was:,} -> {now:,}" for name, was, now in counts if was != now]
         return (
-            f"source {source!r}: the store at {self.store_path(source)} is not the one locked.\n"
+            f"source {source!r}: the store at {self.store_location(source)} is not the one"
+            f" locked.\n"
             f"  locked  {self.order.sources[source].content_hash}\n"
             f"  found   {store.content_hash}\n"
             f"  differs in {', '.join(differing) or 'tokens of equal number'}\n"
@@ -207,10 +263,7 @@ def read_lock(path: str | Path) -> Lock:
     """
     path = Path(path)
     raw = _read_json(path)
-    try:
-        lock = parse(Lock, raw, origin=str(path)).at(path.parent)
-    except ConfigError as error:
-        raise LockError(f"{error}\nWrite the lock anew: dolmix mix resolve MIX") from None
+    lock = _parsed(raw, path).at(path.parent)
     if lock.order.hash != lock.order_hash:
         raise LockError(
             f"{path}: order_hash is {lock.order_hash}, but its order hashes to {lock.order.hash}: "
@@ -219,6 +272,35 @@ def read_lock(path: str | Path) -> Lock:
     for fault in _faults(lock):
         raise LockError(f"{path}: {fault}. Write the lock anew: dolmix mix resolve MIX")
     return lock
+
+
+def _parsed(raw: Any, path: Path) -> Lock:
+    try:
+        return Lock.model_validate(raw)
+    except ValidationError:
+        pass  # `parse` explains what is wrong, which takes it longer than reading
+    try:
+        return parse(Lock, raw, origin=str(path))
+    except ConfigError as error:
+        raise LockError(f"{error}\nWrite the lock anew: dolmix mix resolve MIX") from None
+
+
+def _laid_out(value: Any, indent: str = "\n") -> Iterator[str]:
+    """Write JSON for people and diffs: whatever holds no object inside an object is one line."""
+    items = list(value.values() if isinstance(value, dict) else value)
+    if not any(isinstance(item, dict) for item in items) and indent != "\n":
+        yield json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return
+    keyed = isinstance(value, dict)
+    between = "{" if keyed else "["
+    for key in sorted(value) if keyed else range(len(value)):
+        yield between + indent + " " + (f"{json.dumps(key)}: " if keyed else "")
+        if isinstance(value[key], (dict, list)):
+            yield from _laid_out(value[key], indent + " ")
+        else:
+            yield json.dumps(value[key], ensure_ascii=False)
+        between = ","
+    yield indent + ("}" if keyed else "]")
 
 
 def relative_to(folder: Path, path: Path) -> str:
@@ -243,12 +325,16 @@ def _faults(lock: Lock) -> Iterator[str]:
     yield from _schedule_faults(lock.order.batch_size)
     yield from _stage_faults(lock.order)
     names = {stage.name for stage in lock.order.stages}
+    for source, pin in lock.order.sources.items():
+        if (pin.pack is None) != (lock.order.packing == "concat"):
+            said = "names no pack" if pin.pack is None else "names a pack"
+            yield f"packing is {lock.order.packing!r}, and source {source!r} {said}"
     if lock.stages.keys() != names:
         yield "stages and order.stages differ"
     if lock.sources.keys() != lock.order.sources.keys():
         yield "sources and order.sources differ"
     for source, entry in lock.sources.items():
-        if entry.epochs.keys() != names:
+        if len(entry.epochs) != len(names):
             yield f"sources.{source}.epochs and order.stages differ"
 
 

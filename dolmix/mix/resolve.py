@@ -10,10 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dolmix.errors import ConfigError, MixError, StoreError
+from dolmix.files.paths import is_remote
 from dolmix.mix.caps import plan_stages
-from dolmix.mix.lock import Lock, LockSource, LockStage, OrderSource, OrderSpec, OrderStage
+from dolmix.mix.lock import (
+    OLMO_VERSIONS,
+    Lock,
+    LockSource,
+    LockStage,
+    LossPin,
+    OrderSource,
+    OrderSpec,
+    OrderStage,
+    Versions,
+)
 from dolmix.mix.lock import relative_to as path_from
-from dolmix.mix.spec import Mix, load_mix
+from dolmix.mix.olmo import count_olmo_instances, plan_olmo
+from dolmix.mix.spec import Mix, MixSource, load_mix
 
 if TYPE_CHECKING:
     from dolmix.shards import Store
@@ -48,12 +60,15 @@ def resolve(mix: Mix, text: str, base: Path, *, overrides: Sequence[str] = ()) -
         stores = _open_stores(mix, stack)
         _check_tokenizers(mix, stores)
         pins = _pins(mix, stores)
-        stages = plan_stages(mix, {s: pin.num_instances for s, pin in pins.items()})
+        supply = {s: pin.num_instances for s, pin in pins.items()}
+        stages = plan_olmo(mix, supply) if mix.order == "olmo" else plan_stages(mix, supply)
         order = OrderSpec(
+            versions=OLMO_VERSIONS if mix.order == "olmo" else Versions(),
             seed=mix.seed,
             sequence_length=mix.sequence_length,
             packing=mix.packing,
             block=mix.block,
+            window=mix.window,
             batch_size=mix.phases,
             sources=pins,
             stages=stages,
@@ -63,7 +78,7 @@ def resolve(mix: Mix, text: str, base: Path, *, overrides: Sequence[str] = ()) -
             order=order,
             order_hash=order.hash,
             sources={
-                s: _lock_source(store, path_from(base, store.path), _epochs(s, pins[s], stages))
+                s: _lock_source(mix.sources[s], store, base, _epochs(s, pins[s], stages))
                 for s, store in stores.items()
             },
             stages={stage.name: LockStage(asked_tokens=stage.tokens) for stage in mix.stages},
@@ -100,30 +115,61 @@ def _check_tokenizers(mix: Mix, stores: Mapping[str, "Store"]) -> None:
 
 
 def _pins(mix: Mix, stores: Mapping[str, "Store"]) -> dict[str, OrderSource]:
-    from dolmix.shards import count_instances
-
     pins = {}
     for name, store in stores.items():
-        count = count_instances(store.num_tokens, mix.sequence_length)
-        if count == 0:
+        pin = _pin(mix, store)
+        if pin.num_instances == 0:
             raise MixError(
-                f"source {name!r} has {store.num_tokens:,} tokens in {store.path}, and one "
+                f"source {name!r} has {store.num_tokens:,} tokens in {store.location}, and one "
                 f"instance needs {mix.sequence_length + 1:,}. Lower sequence_length or take the "
                 f"source out."
             )
-        pins[name] = OrderSource(content_hash=store.content_hash, num_instances=count)
+        pins[name] = pin
     return pins
 
 
-def _epochs(source: str, pin: OrderSource, stages: Sequence[OrderStage]) -> dict[str, float]:
-    return {stage.name: round(stage.quotas[source] / pin.num_instances, 4) for stage in stages}
+def _pin(mix: Mix, store: "Store") -> OrderSource:
+    """Count a store's instances, by arithmetic or, for packings that need one, by its pack."""
+    from dolmix.shards import count_instances
+
+    if mix.packing != "concat":
+        from dolmix.shards.packs import make_pack
+
+        pack = make_pack(store, sequence_length=mix.sequence_length, packing=mix.packing)
+        return OrderSource(
+            content_hash=store.content_hash, num_instances=pack.num_instances, pack=pack.digest
+        )
+    if mix.order == "olmo":
+        count = count_olmo_instances(store.num_tokens, mix.sequence_length)
+    else:
+        count = count_instances(store.num_tokens, mix.sequence_length)
+    return OrderSource(content_hash=store.content_hash, num_instances=count)
 
 
-def _lock_source(store: "Store", path: str, epochs: dict[str, float]) -> LockSource:
+def _epochs(source: str, pin: OrderSource, stages: Sequence[OrderStage]) -> tuple[float, ...]:
+    return tuple(round(stage.quotas[source] / pin.num_instances, 4) for stage in stages)
+
+
+def _lock_source(
+    source: MixSource, store: "Store", base: Path, epochs: tuple[float, ...]
+) -> LockSource:
+    remote = is_remote(store.location)
     return LockSource(
-        path=path,
+        path=store.location if remote else path_from(base, store.path),
         version=store.manifest.version,
         tokens=store.num_tokens,
         documents=store.num_documents,
         epochs=epochs,
+        loss=_loss_pin(source, store),
     )
+
+
+def _loss_pin(source: MixSource, store: "Store") -> LossPin | None:
+    """Make the source's loss mask, if it has one, and pin it."""
+    if source.loss is None:
+        return None
+    from dolmix.shards.masks import make_loss_mask
+
+    column, roles = source.loss.column, source.loss.roles
+    made = make_loss_mask(store, column=column, roles=roles)
+    return LossPin(column=column, roles=roles, digest=made.digest)

@@ -23,6 +23,17 @@ class BatchPhase(Schema):
     """Instances of one optimizer update, all ranks together."""
 
 
+class ScheduledBatch(Schema):
+    """A batch size as a mix file gives it: from a step on, or from a number of tokens on."""
+
+    from_step: Annotated[int, Field(ge=1)] | None = None
+    """First step of this batch size; steps count from 1."""
+    from_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens after which it holds: its first step is the first that begins with so many done."""
+    instances: Annotated[int, Field(ge=1)]
+    """Instances of one optimizer update, all ranks together."""
+
+
 class Schedule:
     """Batch sizes by step. The phases start at step 1 and their first steps increase."""
 
@@ -53,3 +64,30 @@ class Schedule:
     def changes(self) -> list[int]:
         """First step of every phase."""
         return list(self._first)
+
+
+def steps_of(batches: Sequence[ScheduledBatch], sequence_length: int) -> tuple[BatchPhase, ...]:
+    """Turn a schedule in tokens into one in steps; what is in steps stays.
+
+    A phase from n tokens on begins with the first step before which ceil(n / sequence_length)
+    instances have trained.
+    """
+    phases: list[BatchPhase] = []
+    for batch in batches:
+        step = batch.from_step
+        if step is None:
+            done = -(-(batch.from_tokens or 0) // sequence_length)
+            step = _first_step_after(phases, done)
+        phases.append(BatchPhase(from_step=step, instances=batch.instances))
+    return tuple(phases)
+
+
+def _first_step_after(phases: Sequence[BatchPhase], instances: int) -> int:
+    """First step t with off(t - 1) >= instances; 1 where no phase is known yet and none is done."""
+    if not instances:
+        return 1
+    if not phases:
+        return 2  # later than step 1, which `Mix.problems` refuses for a first phase
+    schedule = Schedule(phases)
+    step = schedule.step_of(instances)
+    return step if schedule.offset(step - 1) >= instances else step + 1

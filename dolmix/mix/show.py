@@ -98,15 +98,17 @@ def _source(lock: Lock, name: str) -> dict[str, Any]:
         "tokens": instances * lock.order.sequence_length,
         "instances": instances,
         "epochs": instances / pin.num_instances,
-        "stages": {stage.name: _share(stage, lock, name) for stage in lock.order.stages},
+        "stages": {
+            stage.name: _share(stage, lock, name, n) for n, stage in enumerate(lock.order.stages)
+        },
     }
 
 
-def _share(stage: OrderStage, lock: Lock, name: str) -> dict[str, Any]:
+def _share(stage: OrderStage, lock: Lock, name: str, number: int) -> dict[str, Any]:
     quota = stage.quotas[name]
     return {
         "tokens": quota * lock.order.sequence_length,
         "instances": quota,
         "share": quota / stage.instances,
-        "epochs": lock.sources[name].epochs[stage.name],
+        "epochs": lock.sources[name].epochs[number],
     }

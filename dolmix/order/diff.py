@@ -5,6 +5,8 @@ alike by construction (same names, seeds, stores, and counts at the edges of a b
 and batches are compared only from there on.
 """
 
+from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -37,12 +39,45 @@ def diff_locks(a: Lock, b: Lock) -> dict[str, Any]:
     }
 
 
+def diff_orders(a: Lock, b: Lock) -> dict[str, Any]:
+    """Compare two orders as `diff_locks` does, and show the places where they part.
+
+    `step_stages`   stages of the first differing step, `[of a, of b]`; None beyond an order's end
+    `places`        its places that hold other rows: `{place, of: [of a, of b]}`, each `{source,
+                    epoch, instance}` or None; equal where their stores alone differ
+    """
+    found = diff_locks(a, b)
+    step = found["first_differing_step"]
+    if step is None:
+        return found | {"step_stages": None, "places": []}
+    orders = [open_order(a), open_order(b)]
+    stages = [order.stage_of(step) if step <= order.num_steps else None for order in orders]
+    pairs = zip_longest(*(_drawn(order, step) for order in orders), fillvalue=(None, None))
+    parted = [
+        {"place": n, "of": [left, right]}
+        for n, ((left, one), (right, other)) in enumerate(pairs)
+        if (left, one) != (right, other)
+    ]
+    return found | {"step_stages": stages, "places": parted}
+
+
+def _drawn(order: Order, step: int) -> Iterator[tuple[dict[str, Any], object]]:
+    """Yield what each place of a step draws, and what its tokens are cut from."""
+    if step > order.num_steps:
+        return
+    places = order.batch(step)
+    tokens = [(_cut_by(order.spec), known) for known in _sources(order, places.source)]
+    columns = (places.source.tolist(), places.epoch.tolist(), places.instance.tolist(), tokens)
+    for source, epoch, instance, identity in zip(*columns, strict=True):
+        yield {"source": order.sources[source], "epoch": epoch, "instance": instance}, identity
+
+
 def first_differing_step(a: Order, b: Order) -> int | None:
     """First step whose rows differ between two orders: other tokens, another place, or no step.
 
     Rows are the same if source, store content, epoch and instance are. None if all steps agree.
     """
-    if (a.spec.sequence_length, a.spec.packing) != (b.spec.sequence_length, b.spec.packing):
+    if _cut_by(a.spec) != _cut_by(b.spec):
         return 1
     resized = _first_resized_step(a, b)
     last = min(a.num_steps, b.num_steps, resized - 1)
@@ -51,6 +86,11 @@ def first_differing_step(a: Order, b: Order) -> int | None:
         if not _same_batch(a, b, step):
             return step
     return None if last == a.num_steps == b.num_steps else last + 1
+
+
+def _cut_by(spec: OrderSpec) -> tuple[object, ...]:
+    """Return what cuts stores into rows."""
+    return spec.sequence_length, spec.packing, spec.versions.mix == "olmo"
 
 
 def _first_resized_step(a: Order, b: Order) -> int:
@@ -68,22 +108,31 @@ def _same_batch(a: Order, b: Order, step: int) -> bool:
 
 
 def _sources(order: Order, source: np.ndarray[Any, Any]) -> list[tuple[str, str]]:
-    known = [(name, order.spec.sources[name].content_hash) for name in order.sources]
+    pins = order.spec.sources
+    known = [(name, f"{pins[name].content_hash} {pins[name].pack}") for name in order.sources]
     return [known[s] for s in source.tolist()]
 
 
 def _common_start(a: Order, b: Order) -> int:
     """Return a number of leading instances that both orders draw alike, by construction."""
-    if (a.spec.seed, a.spec.block) != (b.spec.seed, b.spec.block):
+    if _drawn_by(a.spec) != _drawn_by(b.spec) or a.records or b.records:
         return 0
     done = 0
     for n, (left, right) in enumerate(zip(a.spec.stages, b.spec.stages, strict=False)):
         if not _same_draws(a.spec, b.spec, n):
             return done
         if (left.instances, left.quotas) != (right.instances, right.quotas):
+            if a.spec.versions.mix == "olmo":
+                return done
             return done + _common_blocks(StageOrder(a.spec, n), StageOrder(b.spec, n), a.spec.block)
         done += left.instances
     return done
+
+
+def _drawn_by(spec: OrderSpec) -> tuple[object, ...]:
+    """Return everything besides stages and sources that decides what is drawn where."""
+    batch = spec.batch_size if spec.versions.mix == "olmo" else None
+    return spec.versions, spec.seed, spec.block, spec.window, batch
 
 
 def _same_draws(a: OrderSpec, b: OrderSpec, n: int) -> bool:

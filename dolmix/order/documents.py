@@ -1,23 +1,36 @@
-"""Documents of a step, and steps of a document.
+"""What the rows of a step hold: places from the lock alone, documents from its stores.
 
-Joins the order with the stores' provenance: `step_documents` lists what every row of a batch holds,
-`find_document` every place that trained a document, or why there is none. Provenance needs pyarrow,
-which the store loads when asked.
+`step_rows` lists sources, epochs and instances and opens no store; `step_documents` joins them with
+the documents in every row, their ids, urls and spans, and on request their text. Ids and urls need
+pyarrow, which the store loads when asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from dolmix.config import Schema
-from dolmix.errors import StoreError
-from dolmix.mix import Lock
 from dolmix.order.batches import Batches
+from dolmix.order.lookup import Order, Places
+from dolmix.order.opening import Locked, open_batches, order_of
 
 if TYPE_CHECKING:
     from dolmix.shards import DocumentRow, Piece
 
-Status = Literal["trained", "tail, never trained", "never drawn in this mix"]
+Shown: TypeAlias = Callable[[Sequence[int]], dict[str, Any]]
+"""Fields of a run that show its tokens."""
+
+
+class BatchPlace(Schema):
+    """One place of a batch, and which instance it is."""
+
+    place: int
+    """Position in the batch of all ranks, from 0."""
+    k: int
+    """Global number of the place, from 0."""
+    source: str
+    epoch: int
+    instance: int
 
 
 class RowPiece(Schema):
@@ -37,98 +50,101 @@ class RowPiece(Schema):
     """End of the run within the row; a row ends at L + 1, its last token is only a label."""
     document_start: int
     """First token of the run within the document."""
+    tokens: tuple[int, ...] | None = None
+    """Token ids of the run, where text was asked for without a tokenizer."""
+    text: str | None = None
+    """The run as text, where it was asked for with the stores' tokenizer. A run that begins or ends
+    within a character shows U+FFFD there."""
 
 
-class BatchRow(Schema):
+class BatchRow(BatchPlace):
     """One row of a batch: an instance and the documents in it."""
 
-    place: int
-    """Position in the batch, from 0."""
-    k: int
-    """Global number of the place, from 0."""
-    source: str
-    epoch: int
-    instance: int
     documents: tuple[RowPiece, ...]
 
 
-class Sighting(Schema):
-    """One time that a part of a document trained."""
+class TextRequest(Schema):
+    """That the text of every run is wanted."""
 
-    stage: str
-    step: int
-    place: int
-    """Position in the batch, from 0."""
-    epoch: int
-    instance: int
-    start: int
-    """First token of the document's run within the row."""
-    stop: int
-    """End of the run within the row."""
-    document_start: int
-    """First token of the run within the document."""
+    tokenizer: Path | None = None
+    """The stores' tokenizer file; without it, token ids stand for the text."""
 
 
-class FoundDocument(Schema):
-    """A document of a mix and every place that trained it, in order of training."""
+class Rank(NamedTuple):
+    """One of the ranks that share each batch; by default the only one."""
 
-    source: str
-    document: int
-    """Number of the document in its store."""
-    id: str
-    url: str | None
-    path: str
-    record: int
-    num_tokens: int
-    """Tokens, EOS included."""
-    status: Status
-    sightings: tuple[Sighting, ...]
+    rank: int = 0
+    world: int = 1
 
 
-def step_documents(lock: Lock | str | Path, step: int) -> list[BatchRow]:
-    """List the rows of a step with their documents. Raises OrderError outside the order's steps."""
-    with Batches(lock) as batches:
-        places = batches.places(step)
+ALONE = Rank()
+
+
+def step_rows(
+    lock: Locked, step: int, *, part: Rank = ALONE, ledger: str | Path | None = None
+) -> list[BatchPlace]:
+    """List the places of a step that a rank takes, from the lock alone: all of them by default.
+
+    ledger   the run's, where its weights changed
+
+    Raises OrderError outside the order's steps, or where the ranks cannot share the batch evenly;
+    LedgerError for a ledger of another order.
+    """
+    order = order_of(lock, ledger)
+    places = order.batch(step).of_rank(*part)
+    return [BatchPlace(**facts) for facts in _facts(order, step, places)]
+
+
+def step_documents(
+    lock: Locked,
+    step: int,
+    *,
+    part: Rank = ALONE,
+    text: TextRequest | None = None,
+    ledger: str | Path | None = None,
+) -> list[BatchRow]:
+    """List the rows of a step that a rank takes, with their documents: all of them by default.
+
+    Raises OrderError as `step_rows`, LockError or StoreError for stores that are not the locked
+    ones, UsageError for a tokenizer that is not theirs.
+    """
+    with open_batches(lock, ledger) as batches:
+        places = batches.places(step).of_rank(*part)
         drawn = list(zip(places.source.tolist(), places.instance.tolist(), strict=True))
         pieces = [batches.instances[s].documents(i) for s, i in drawn]
         known = _provenance(batches, [s for s, _ in drawn], pieces)
-        epochs, numbers = places.epoch.tolist(), places.k.tolist()
-        return [
-            BatchRow(
-                place=place,
-                k=numbers[place],
-                source=batches.order.sources[source],
-                epoch=epochs[place],
-                instance=instance,
-                documents=tuple(_row_pieces(pieces[place], known[source])),
-            )
-            for place, (source, instance) in enumerate(drawn)
-        ]
+        shown = None if text is None else _shown(batches, text)
+        rows = []
+        for n, facts in enumerate(_facts(batches.order, step, places)):
+            source, instance = drawn[n]
+            runs = _runs(pieces[n], known[source])
+            if shown is not None:
+                tokens = batches.instances[source].tokens(instance).tolist()
+                runs = [run.model_copy(update=shown(tokens[run.start : run.stop])) for run in runs]
+            rows.append(BatchRow(**facts, documents=tuple(runs)))
+        return rows
 
 
-def find_document(
-    lock: Lock | str | Path, document_id: str, *, source: str | None = None
-) -> list[FoundDocument]:
-    """Find every document with this id, in one source or in all, and where each trained.
+def laid_out(pieces: Sequence["Piece"]) -> Iterator[tuple[int, "Piece"]]:
+    """Yield each piece of an instance with its first token's place in the row."""
+    at = 0
+    for piece in pieces:
+        yield at, piece
+        at += piece.length
 
-    Raises OrderError for a source that the mix does not have, StoreError for an id that is in none
-    of the stores asked.
-    """
-    with Batches(lock) as batches:
-        names = batches.order.sources
-        indices = [batches.order.source_index(source)] if source is not None else range(len(names))
-        found = [
-            _found(batches, index, row)
-            for index in indices
-            for row in _rows_of_id(batches, index, document_id)
-        ]
-        if not found:
-            asked = ", ".join(str(batches.stores[index].path) for index in indices)
-            raise StoreError(
-                f"no document has id {document_id!r} in {asked}. Ids are those of the input; the "
-                f"document may have been dropped: see the decisions of its run."
-            )
-        return found
+
+def _facts(order: Order, step: int, places: Places) -> Iterator[dict[str, Any]]:
+    """Yield the fields of a `BatchPlace`, place by place."""
+    first = order.schedule.offset(step - 1)
+    columns = (places.k, places.source, places.epoch, places.instance)
+    for k, source, epoch, instance in zip(*(c.tolist() for c in columns), strict=True):
+        yield {
+            "place": k - first,
+            "k": k,
+            "source": order.sources[source],
+            "epoch": epoch,
+            "instance": instance,
+        }
 
 
 def _provenance(
@@ -144,66 +160,31 @@ def _provenance(
     }
 
 
-def _row_pieces(pieces: Sequence["Piece"], known: dict[int, "DocumentRow"]) -> Iterator[RowPiece]:
-    for at, piece in _laid_out(pieces):
+def _runs(pieces: Sequence["Piece"], known: dict[int, "DocumentRow"]) -> list[RowPiece]:
+    runs = []
+    for at, piece in laid_out(pieces):
         row = known[piece.document]
-        yield RowPiece(
-            document=row.document,
-            id=row.id,
-            url=row.url,
-            path=row.path,
-            record=row.record,
-            start=at,
-            stop=at + piece.length,
-            document_start=piece.start,
+        runs.append(
+            RowPiece(
+                document=row.document,
+                id=row.id,
+                url=row.url,
+                path=row.path,
+                record=row.record,
+                start=at,
+                stop=at + piece.length,
+                document_start=piece.start,
+            )
         )
+    return runs
 
 
-def _laid_out(pieces: Sequence["Piece"]) -> Iterator[tuple[int, "Piece"]]:
-    """Yield each piece with its first token's place in the row."""
-    at = 0
-    for piece in pieces:
-        yield at, piece
-        at += piece.length
+def _shown(batches: Batches, text: TextRequest) -> Shown:
+    """Make what shows a run: its text if the tokenizer is given, else its token ids."""
+    if text.tokenizer is None:
+        return lambda tokens: {"tokens": tuple(tokens)}
+    from dolmix.shards.describe import load_pinned
 
-
-def _rows_of_id(batches: Batches, index: int, document_id: str) -> list["DocumentRow"]:
-    store = batches.stores[index]
-    return store.provenance(store.find_id(document_id))
-
-
-def _found(batches: Batches, index: int, row: "DocumentRow") -> FoundDocument:
-    name, instances = batches.order.sources[index], batches.instances[index]
-    numbers = instances.of_document(row.document)
-    sightings = [s for i in numbers for s in _sightings(batches, index, i, row.document)]
-    status: Status = "trained"
-    if not sightings:
-        status = "never drawn in this mix" if numbers else "tail, never trained"
-    return FoundDocument(
-        source=name,
-        document=row.document,
-        id=row.id,
-        url=row.url,
-        path=row.path,
-        record=row.record,
-        num_tokens=row.num_tokens,
-        status=status,
-        sightings=tuple(sorted(sightings, key=lambda s: (s.step, s.place))),
-    )
-
-
-def _sightings(batches: Batches, index: int, instance: int, document: int) -> Iterator[Sighting]:
-    """Yield each run of the document in the instance, at each place that trained it."""
-    for place in batches.order.find(batches.order.sources[index], instance):
-        for at, piece in _laid_out(batches.instances[index].documents(instance)):
-            if piece.document == document:
-                yield Sighting(
-                    stage=place.stage,
-                    step=place.step,
-                    place=place.place,
-                    epoch=place.epoch,
-                    instance=instance,
-                    start=at,
-                    stop=at + piece.length,
-                    document_start=piece.start,
-                )
+    # the stores of a mix share one tokenizer, `mix resolve` refuses others
+    decode = load_pinned(batches.stores[0], text.tokenizer).decode
+    return lambda tokens: {"text": decode(tokens)}

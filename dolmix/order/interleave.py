@@ -1,20 +1,22 @@
 """One stage's instances in order: place k ⇄ (source, epoch, instance), in closed form.
 
-Normative: docs/order.md, section 3 (`dolmix-mix-1`). Counts per source at the edges of a block
-are exact integers; inside a block, places are permuted; within a source, epochs are permuted.
+Normative: docs/order.md, sections 3 and 6 (`dolmix-mix-1`). Counts per source at the edges of a
+block are exact integers; inside a block, places are permuted; within a source, epochs are permuted.
 Nothing is stored: any range costs what its blocks cost, the inverse O(epochs log K).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dolmix.mix import OrderSpec
-from dolmix.permute import Context, Permutation
+from dolmix.mix import LedgerRecord, OrderSpec, Window, stage_counts
+from dolmix.order.windowed import WindowedPermutation, groups
+from dolmix.permute import Context, Permutation, U64Array, forward_groups
 
 I64Array: TypeAlias = NDArray[np.int64]
 
@@ -30,28 +32,28 @@ class Block(NamedTuple):
 
 
 class StageOrder:
-    """Order of one stage. `k` counts the stage's instances from 0; sources go by index, by name."""
+    """Order of one stage. `k` counts the stage's instances from 0; sources go by index, by name.
 
-    def __init__(self, spec: OrderSpec, stage: int) -> None:
-        this, earlier = spec.stages[stage], spec.stages[:stage]
+    The records of a ledger change the quotas of the stages that they name, and with them where
+    later fresh stages go on in each source.
+    """
+
+    def __init__(self, spec: OrderSpec, stage: int, records: Sequence[LedgerRecord] = ()) -> None:
+        this = spec.stages[stage]
         self.name, self.size = this.name, this.instances
         self._seed, self._block, self._reuse = spec.seed, spec.block, this.order == "reuse"
+        self._window = spec.window
         self._names = sorted(spec.sources)
         self._supply = [spec.sources[s].num_instances for s in self._names]
-        self._quotas = [this.quotas[s] for s in self._names]
-        self._first = [
-            0 if self._reuse else sum(e.quotas[s] for e in earlier if e.order == "fresh")
-            for s in self._names
-        ]
+        self._counts = stage_counts(spec, stage, records)
+        self._totals = self._counts.totals
+        fresh = [n for n in range(stage) if spec.stages[n].order == "fresh"]
+        given = [stage_counts(spec, n, records).totals for n in fresh if not self._reuse]
+        self._first = [sum(column) for column in zip(*given, [0] * len(self._names), strict=True)]
 
     def counts(self, k: int) -> list[int]:
         """c_s(k): instances of each source among the first k; exact integers of any size."""
-        counts, left, rest = [], k, self.size
-        for quota in self._quotas:
-            after = left * (rest - quota) // rest if rest else 0
-            counts.append(left - after)
-            left, rest = after, rest - quota
-        return counts
+        return self._counts.at(k)
 
     def named_counts(self, k: int) -> dict[str, int]:
         """Return `counts(k)` by source name, sources without any left out."""
@@ -66,16 +68,20 @@ class StageOrder:
     def draw(self, start: int, stop: int) -> tuple[I64Array, I64Array, I64Array]:
         """Return sources, epochs, instances of places [start, stop), each (stop - start,) int64."""
         numbers = range(start // self._block, -(-stop // self._block))
-        parts = [self._draw_block(self.block(b), start, stop) for b in numbers]
-        empty = np.zeros(0, np.int64)
-        source = np.concatenate([empty, *(part[0] for part in parts)])
-        ordinal = np.concatenate([empty, *(part[1] for part in parts)])
+        edges = [self.counts(min(b * self._block, self.size)) for b in [*numbers, numbers.stop]]
+        source, ordinal = np.empty((2, stop - start), np.int64)
+        for number, (before, after) in zip(numbers, pairwise(edges), strict=True):
+            first = number * self._block
+            block = Block(number, first, min(first + self._block, self.size), before, after)
+            low, high = max(start, block.start), min(stop, block.stop)
+            rows = slice(low - start, high - start)
+            source[rows], ordinal[rows] = self._draw_block(block, low, high)
         epoch, position = np.divmod(ordinal, np.array(self._supply, np.int64)[source])
         return source, epoch, self._instances(source, epoch, position)
 
     def find(self, source: int, instance: int) -> Iterator[tuple[int, int]]:
         """Places of an instance of a source: (k, epoch), each once, by epoch."""
-        first, quota, supply = self._first[source], self._quotas[source], self._supply[source]
+        first, quota, supply = self._first[source], self._totals[source], self._supply[source]
         if not quota:
             return
         for epoch in range(first // supply, (first + quota - 1) // supply + 1):
@@ -84,34 +90,43 @@ class StageOrder:
             if 0 <= drawn < quota:
                 yield self._place(source, drawn), epoch
 
-    def _draw_block(self, block: Block, start: int, stop: int) -> tuple[I64Array, I64Array]:
-        """Return sources and ordinals of the block's places within [start, stop)."""
-        low, high = max(start, block.start), min(stop, block.stop)
-        places = np.arange(low - block.start, high - block.start, dtype=np.uint64)
-        slots = self._slots(block).forward(places).astype(np.int64)
+    def _draw_block(self, block: Block, low: int, high: int) -> tuple[I64Array, I64Array]:
+        """Return sources and ordinals of the block's places [low, high) of the stage."""
         before = np.array(block.before, np.int64)
-        ends = np.cumsum(np.array(block.after, np.int64) - before)
-        source = np.searchsorted(ends, slots, side="right")
-        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
-        offset = np.array(self._first, np.int64) + before - starts
-        return source, slots + offset[source]
+        taken = np.array(block.after, np.int64) - before
+        source = np.repeat(np.arange(taken.size), taken)
+        ordinal = np.arange(block.stop - block.start) + np.repeat(
+            np.array(self._first, np.int64) + before - (np.cumsum(taken) - taken), taken
+        )
+        places = np.arange(low - block.start, high - block.start, dtype=np.uint64)
+        slots = self._slots(block).forward(places)
+        return source[slots], ordinal[slots]
 
     def _instances(self, source: I64Array, epoch: I64Array, position: I64Array) -> I64Array:
-        """Instance at each position of a source's epoch; one permutation call an epoch."""
+        """Instance at each position of a source's epoch; one permutation an epoch."""
+        if not len(source):
+            return position
+        first = int(epoch.min())
+        span = int(epoch.max()) - first + 1
+        # few groups are told apart by a radix sort
+        small = np.uint16 if len(self._names) * span <= 1 << 16 else np.int64
+        found = list(groups((source * span + (epoch - first)).astype(small)))
+        rows = np.concatenate([rows for _, rows in found])
+        places = position[rows].astype(np.uint64)
+        orders = [self._epoch(group // span, first + group % span) for group, _ in found]
         instance = np.empty_like(position)
-        for s in np.unique(source).tolist():
-            of_source = np.flatnonzero(source == s)
-            for e in np.unique(epoch[of_source]).tolist():
-                rows = of_source[epoch[of_source] == e]
-                order = self._epoch(s, e)
-                instance[rows] = order.forward(position[rows].astype(np.uint64)).astype(np.int64)
+        instance[rows] = _forward(orders, [len(rows) for _, rows in found], places)
         return instance
 
     def _place(self, source: int, drawn: int) -> int:
         """Place of the instance that is the stage's `drawn`-th of its source."""
-        blocks = range(-(-self.size // self._block))
-        number = bisect_right(blocks, drawn, key=lambda b: self.counts(b * self._block)[source]) - 1
-        block = self.block(number)
+        low, high = self._counts.span(source, drawn)
+        first = low // self._block
+        blocks = range(first, high // self._block + 1)
+        reached = bisect_right(
+            blocks, drawn, key=lambda b: self._counts.of(source, b * self._block)
+        )
+        block = self.block(first + reached - 1)
         taken = [a - b for a, b in zip(block.after, block.before, strict=True)]
         slot = sum(taken[:source]) + drawn - block.before[source]
         return block.start + self._slots(block).find(slot)
@@ -120,17 +135,31 @@ class StageOrder:
         context = (self._seed, "block", self.name, block.number)
         return _block_permutation(context, block.stop - block.start)
 
-    def _epoch(self, source: int, epoch: int) -> Permutation:
+    def _epoch(self, source: int, epoch: int) -> Permutation | WindowedPermutation:
         name = self._names[source]
         context: Context = (self._seed, "source", name, epoch)
         if self._reuse:
             context = (self._seed, "reuse", self.name, name, epoch)
-        return _epoch_permutation(context, self._supply[source])
+        return _epoch_permutation(context, self._supply[source], self._window)
 
 
-@lru_cache(maxsize=64)
-def _epoch_permutation(context: Context, n: int) -> Permutation:
-    return Permutation(context, n)
+def _forward(
+    orders: Sequence[Permutation | WindowedPermutation], sizes: Sequence[int], places: U64Array
+) -> U64Array:
+    """Map runs of places end to end, each by its own permutation."""
+    plain = [order for order in orders if isinstance(order, Permutation)]
+    if len(plain) == len(orders):
+        return forward_groups(plain, sizes, places)
+    edges = pairwise(accumulate(sizes, initial=0))
+    runs = [order.forward(places[a:b]) for order, (a, b) in zip(orders, edges, strict=True)]
+    return np.concatenate(runs)
+
+
+@lru_cache(maxsize=512)
+def _epoch_permutation(
+    context: Context, n: int, window: Window | None
+) -> Permutation | WindowedPermutation:
+    return Permutation(context, n) if window is None else WindowedPermutation(context, n, window)
 
 
 @lru_cache(maxsize=64)

@@ -2,10 +2,11 @@
 
 `Order` maps (step, place) to (source, epoch, instance) and back. It holds no state: any batch
 follows from the lock alone, so resuming is choosing a step, and the number of ranks never changes a
-batch. Pure integers; no store is opened. Normative: docs/order.md, sections 3 and 4.
+batch. Pure integers; no store is opened. Normative: docs/order.md, sections 3, 4 and 6.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dolmix.errors import OrderError
-from dolmix.mix import Lock, OrderSpec, read_lock
+from dolmix.errors import LedgerError, OrderError
+from dolmix.mix import Ledger, LedgerRecord, Lock, OrderSpec, read_lock
 from dolmix.mix.spec import did_you_mean
 from dolmix.order.interleave import I64Array, StageOrder
+from dolmix.order.olmo import OlmoStage
 
 
 class Place(NamedTuple):
@@ -67,17 +69,46 @@ class Places:
 
 
 class Order:
-    """The order of a locked mix."""
+    """The order of a locked mix, with the changes that a run's ledger made to it."""
 
-    def __init__(self, spec: OrderSpec) -> None:
+    def __init__(self, spec: OrderSpec, records: Sequence[LedgerRecord] = ()) -> None:
         self.spec = spec
+        self.records = tuple(records)
+        """Records of the run's ledger; none where weights never change."""
         self.sources = tuple(sorted(spec.sources))
         """Source names; a place's `source` is an index into these."""
         self.num_steps = spec.num_steps
         self.num_instances = spec.num_instances
         self.schedule = spec.schedule
-        self._stages = [StageOrder(spec, n) for n in range(len(spec.stages))]
+        self._stages: list[StageOrder | OlmoStage] = [
+            OlmoStage(spec) if spec.versions.mix == "olmo" else StageOrder(spec, n, self.records)
+            for n in range(len(spec.stages))
+        ]
         self._starts = [0, *accumulate(stage.size for stage in self._stages)]
+
+    def with_ledger(self, ledger: Ledger) -> "Order":
+        """Return the order as the run's ledger changes it; steps already issued stay as they were.
+
+        Raises LedgerError for the ledger of another order.
+        """
+        if ledger.order_hash != self.spec.hash:
+            raise LedgerError(
+                f"the ledger is of the order {ledger.order_hash}, not of {self.spec.hash}. Use the "
+                f"lock that the run was started with."
+            )
+        return Order(self.spec, ledger.records)
+
+    def open_block(self, step: int) -> tuple[str, int] | None:
+        """Stage and number of the first block that steps 1..step have not touched.
+
+        New weights can hold from there on; None where the stage has no such block. `step` is the
+        last step that was issued, 0 before the first. Raises OrderError outside 0..num_steps.
+        """
+        name = self.stage_of(max(step, 1))
+        number = next(n for n, stage in enumerate(self._stages) if stage.name == name)
+        inside = self.schedule.offset(step) - self._starts[number]
+        block = -(-inside // self.spec.block)
+        return (name, block) if block * self.spec.block < self._stages[number].size else None
 
     def batch(self, step: int) -> Places:
         """Places of a step, in batch order. Raises OrderError outside 1..num_steps."""

@@ -7,7 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.errors import OrderError
-from dolmix.permute import MAX_DOMAIN, SORT_LIMIT, Permutation, round_keys
+from dolmix.permute import (
+    MAX_DOMAIN,
+    SHORT,
+    SORT_LIMIT,
+    Permutation,
+    _Feistel,
+    _Sorted,
+    forward_groups,
+    round_keys,
+)
 
 WEB = (1234, "source", "web", 0)
 VECTORS = {
@@ -46,6 +55,46 @@ def test_every_size_is_a_bijection_with_its_inverse(context: tuple[str | int, ..
     assert np.array_equal(order.inverse(there), np.arange(n))
 
 
+def is_bijection(network: Permutation | _Feistel, n: int) -> bool:
+    """Whether a network hits all of [0, n) once and its inverse leads back."""
+    x = np.arange(n, dtype=np.uint64)
+    y = network.forward(x)
+    seen = np.zeros(n, np.bool_)
+    seen[y] = True
+    return bool(seen.all()) and np.array_equal(network.inverse(y), x)
+
+
+def test_sorting_is_a_bijection_at_every_small_size() -> None:
+    """PERM_SORT for every N up to 2,000."""
+    assert all(is_bijection(Permutation(WEB, n), n) for n in range(1, 2001))
+
+
+def test_the_network_is_a_bijection_at_every_small_size() -> None:
+    """PERM_GF12, called where dolmix itself sorts, for every N up to 2,000."""
+    keys = round_keys(WEB)
+    assert all(is_bijection(_Feistel(keys, n), n) for n in range(1, 2001))
+
+
+@pytest.mark.parametrize("power", range(1, 21))
+def test_the_network_is_a_bijection_around_powers_of_two(power: int) -> None:
+    """PERM_GF12 whole at 2**k - 1, 2**k and 2**k + 1 up to 2**20."""
+    keys = round_keys((power, "docs", "powers"))
+    assert all(is_bijection(_Feistel(keys, n), n) for n in ((1 << power) + d for d in (-1, 0, 1)))
+
+
+@pytest.mark.parametrize("power", range(21, 62))
+def test_the_network_inverts_around_large_powers_of_two(power: int) -> None:
+    """PERM_GF12 at 2**k - 1, 2**k and 2**k + 1 beyond: inverse and forward undo each other."""
+    for n in ((1 << power) + d for d in (-1, 0, 1)):
+        order = Permutation((power, "docs", "powers"), n)
+        drawn = [0, 1, n // 2, n - 2, n - 1, *(naive.finalise(i) % n for i in range(1, 1000))]
+        x = np.array(drawn, np.uint64)
+        y = order.forward(x)
+        assert int(y.max()) < n
+        assert np.array_equal(order.inverse(y), x)
+        assert np.array_equal(order.forward(order.inverse(x)), x)
+
+
 @given(contexts, st.integers(SORT_LIMIT + 1, MAX_DOMAIN - 1), st.data())
 @settings(deadline=None, max_examples=80)
 def test_large_sizes_match_the_naive_twin_and_invert(
@@ -66,6 +115,58 @@ def test_small_sizes_match_the_naive_twin(context: tuple[str | int, ...], n: int
     """The sorted permutation is the twin's whole table."""
     expected = naive.sorted_permutation(context, n)
     assert Permutation(context, n).forward(range(n)).tolist() == expected
+
+
+@given(
+    st.lists(
+        st.tuples(contexts, st.one_of(boundaries, st.integers(1, 10**12)), st.integers(0, 30)),
+        max_size=6,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_runs_of_several_permutations_are_what_each_gives(
+    runs: list[tuple[tuple[str | int, ...], int, int]],
+) -> None:
+    """Many short runs mapped together, sorted or by network, equal each run mapped alone."""
+    orders = [Permutation(context, n) for context, n, _ in runs]
+    places = [
+        np.array([naive.finalise(i) % n for i in range(count if n else 0)], np.uint64)
+        for _, n, count in runs
+    ]
+    flat = np.concatenate([np.zeros(0, np.uint64), *places])
+    got = forward_groups(orders, [len(x) for x in places], flat)
+    alone = [order.forward(x) for order, x in zip(orders, places, strict=True)]
+    assert got.tolist() == [int(value) for values in alone for value in values]
+
+
+def test_long_runs_and_short_ones_mix() -> None:
+    """Runs on both sides of the limit keep their places."""
+    sizes = [10, SHORT + 1, 3, SHORT - 1]
+    orders = [Permutation((n, "docs", "mixed"), 10**9 + n) for n in range(4)]
+    x = np.concatenate([np.arange(size, dtype=np.uint64) for size in sizes])
+    alone = [order.forward(range(size)) for order, size in zip(orders, sizes, strict=True)]
+    assert np.array_equal(forward_groups(orders, sizes, x), np.concatenate(alone))
+
+
+@given(contexts, st.one_of(st.integers(1, 3000), st.integers(SORT_LIMIT, 10**15)), st.data())
+@settings(deadline=None, max_examples=80)
+def test_one_value_at_a_time_is_what_arrays_give(
+    context: tuple[str | int, ...], n: int, data: st.DataObject
+) -> None:
+    """`at` and `find`, which use plain integers, agree with `forward` and `inverse`."""
+    order, x = Permutation(context, n), data.draw(st.integers(0, n - 1))
+    assert order.find(x) == int(order.inverse(x))
+    assert order.at(x) == int(order.forward(x))
+    assert order.find(order.at(x)) == x
+
+
+def test_equal_draws_sort_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sort is stable, and finding one place counts equal draws before it."""
+    drawn = np.array([5, 1, 5, 1, 9, 5], np.uint64)
+    order = _Sorted(1, 6)
+    monkeypatch.setattr(order, "_draw", lambda: drawn)
+    assert order.forward(np.arange(6, dtype=np.uint64)).tolist() == [1, 3, 0, 2, 5, 4]
+    assert [order.find(y) for y in range(6)] == [2, 0, 3, 1, 5, 4]
 
 
 def test_chunks_leave_no_seam() -> None:

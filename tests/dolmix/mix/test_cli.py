@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,36 @@ def test_check_exits_1_where_a_store_changed(dolmix: Run) -> None:
     told = json.loads(dolmix("mix", "check", "small.lock.json", "--json").out)
     assert not told["ok"]
     assert [finding["source"] for finding in told["findings"]] == ["web"]
+
+
+def test_show_draws_the_mix(dolmix: Run) -> None:
+    """--plot writes a picture beside what is printed; equal locks give equal pictures."""
+    pytest.importorskip("matplotlib", reason="no matplotlib; pip install 'dolmix[plot]'")
+    dolmix("mix", "resolve", "small.yaml")
+    ran = dolmix("mix", "show", "small.lock.json", "--plot", "pictures/a.png")
+    assert (ran.code, ran.out) == (0, TREE)
+    dolmix("mix", "show", "small.lock.json", "--plot", "b.png")
+    first, second = Path("pictures/a.png").read_bytes(), Path("b.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert first == second
+    dolmix("mix", "resolve", "small.yaml", "stages.main.weights.web=0.1", "-o", "c.json")
+    dolmix("mix", "show", "c.json", "--plot", "c.png")
+    assert Path("c.png").read_bytes() != first
+    ran = dolmix("mix", "show", "small.lock.json", "--plot", "a.txt")
+    assert (ran.code, ran.out) == (2, "")
+    assert "a picture ends in .png" in ran.err
+
+
+def test_plots_say_what_they_need(dolmix: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matplotlib the command says which extra to install."""
+    dolmix("mix", "resolve", "small.yaml")
+    for name in [*sys.modules]:
+        if name.split(".")[0] == "matplotlib":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ran = dolmix("mix", "show", "small.lock.json", "--plot", "a.png")
+    assert ran.code == 2
+    assert "pip install 'dolmix[plot]'" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Quotas: exact sums, fixed shares first, caps with a way out."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from dolmix.errors import MixError
 from dolmix.mix import Mix
-from dolmix.mix.caps import plan_stages
+from dolmix.mix.caps import _over_cap, plan_stages, source_caps
 from dolmix.mix.quotas import hamilton, share_out
+from dolmix.mix.spec import EpochShare, Stage, TokenShare
 
 SUPPLY = {"code": 13, "papers": 70_000, "web": 1000}
 WEIGHTS = {"code": 0.22, "papers": 0.08, "web": 0.7}
@@ -241,3 +243,102 @@ def test_the_advised_budget_resolves_and_quotas_always_sum(
         assert sum(stage.quotas.values()) == stage.instances
     for source, have in supply.items():
         assert sum(stage.quotas[source] for stage in planned) <= int(Fraction(str(cap)) * have)
+
+
+class Choices:
+    """Choices made by one string of bytes: a mix of dozens of parts costs hypothesis one draw."""
+
+    def __init__(self, drawn: bytes) -> None:
+        self._drawn = iter(drawn)
+
+    def number(self, count: int) -> int:
+        """Return a number in [0, count), 0 where nothing is left to choose by; count <= 65,536."""
+        high, low = next(self._drawn, 0), next(self._drawn, 0)
+        return (256 * high + low) * count >> 16
+
+    def of(self, values: Sequence[Any]) -> Any:
+        """Return one of the values."""
+        return values[self.number(len(values))]
+
+
+def any_share(choose: Choices) -> Any:
+    """Choose a weight, tiny or huge, or a fixed share in tokens or epochs."""
+    kind = choose.number(8)
+    if kind == 0:
+        return {"tokens": 1 + choose.number(200)}
+    if kind == 1:
+        return {"epochs": choose.of([0.001, 0.5, 1.0, 1.5])}
+    if kind < 4:
+        return choose.of([1e-12, 1e-6, 0.5, 3.0, 1e9])
+    return (1 + choose.number(60_000)) / 10_000
+
+
+def any_mix(drawn: bytes) -> tuple[Mix, dict[str, int]]:
+    """Make a mix with tiny weights, sources of one instance, caps, several stages, any batches."""
+    choose = Choices(drawn)
+    names = "abcde"[: 1 + choose.number(5)]
+    supply = {s: choose.of([1, 2, 7, 50, 10**6, 10**12]) for s in names}
+    stages = []
+    for n in range(1 + choose.number(3)):
+        used = [s for s in names if choose.number(3)] or [choose.of(names)]
+        stages.append(
+            {
+                "name": f"s{n}",
+                "tokens": choose.of([64, 500, 3000, 10**7, 10**13]) + choose.number(100),
+                "weights": {s: any_share(choose) for s in used},
+                "order": choose.of(["fresh", "reuse"]),
+            }
+        )
+    caps = {s: choose.of([0.5, 1.0, 2.5, 10.0**9]) for s in names}
+    batches = [{"from_step": 1, "instances": 1 + choose.number(7)}]
+    batches += [{"from_step": 2 + choose.number(40), "instances": 1 + choose.number(32)}]
+    value = {
+        "name": "m",
+        "seed": 1,
+        "sequence_length": 1 + choose.number(9),
+        "batch_size": choose.of([batches, batches[0]["instances"]]),
+        "sources": {s: {"store": f"{s}@1", "max_epochs": cap} for s, cap in caps.items()},
+        "stages": stages,
+    }
+    return Mix.model_validate(value), supply
+
+
+def declared_quotas(mix: Mix, stage: Stage, size: int, supply: dict[str, int]) -> dict[str, int]:
+    """Share a stage out as the page says: fixed shares, then Hamilton's method in the twin."""
+    fixed = {}
+    for s, share in stage.weights.items():
+        if isinstance(share, TokenShare):
+            fixed[s] = share.tokens // mix.sequence_length
+        elif isinstance(share, EpochShare):
+            fixed[s] = int(Fraction(repr(share.epochs)) * supply[s])
+    weights = {s: Fraction(repr(w)) for s, w in stage.weights.items() if isinstance(w, float)}
+    shared = naive.hamilton(size - sum(fixed.values()), weights) if weights else {}
+    return dict.fromkeys(mix.sources, 0) | fixed | shared
+
+
+@given(st.binary(min_size=80, max_size=80))
+@settings(deadline=None, max_examples=10_000, derandomize=True, database=None)
+def test_ten_thousand_mixes_have_exact_quotas(drawn: bytes) -> None:
+    """Quotas are whole, sum to their stage, keep fixed shares and caps, and Hamilton's shares.
+
+    Whatever cannot be shared out is refused, never rounded away.
+    """
+    mix, supply = any_mix(drawn)
+    try:
+        planned = share_out(mix, supply, [stage.tokens for stage in mix.stages])
+    except MixError as error:
+        said = str(error)
+        assert "alone takes" in said or "in whole steps, but its shares" in said
+        return
+    done = 0
+    for stage, got in zip(mix.stages, planned, strict=True):
+        assert sum(got.quotas.values()) == got.instances > 0
+        done += got.instances
+        assert mix.schedule.offset(mix.schedule.step_of(done) - 1) == done
+        assert got.quotas == declared_quotas(mix, stage, got.instances, supply)
+    demand = {s: sum(stage.quotas[s] for stage in planned) for s in supply}
+    caps = {s: int(Fraction(repr(mix.sources[s].max_epochs)) * n) for s, n in supply.items()}
+    assert caps == source_caps(mix, supply)
+    assert set(_over_cap(mix, supply, planned)) == {s for s in supply if demand[s] > caps[s]}
+    if all(demand[s] <= caps[s] for s in supply):
+        assert plan_stages(mix, supply) == planned

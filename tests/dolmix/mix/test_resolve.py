@@ -21,6 +21,7 @@ from dolmix.mix import (
     resolve,
     resolve_file,
 )
+from dolmix.order import Batches
 
 
 @pytest.fixture
@@ -138,6 +139,80 @@ def test_a_store_of_other_content_is_refused_with_both_hashes(mix_file: Path) ->
         read_lock(target).open_store("web")
 
 
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("kind", ["tok", "end", "docs.parquet"])
+def test_check_names_a_flipped_shard(mix_file: Path, kind: str) -> None:
+    """One bit anywhere in a store is found, with the source and the file; sizes alone miss it."""
+    _, target = locked(mix_file)
+    shard = mix_file.parent / "stores" / "web@1" / "shards" / f"00001.{kind}"
+    flip(shard)
+    _, findings = check_file(target)
+    assert {finding.source for finding in findings} == {"web"}
+    assert any(f"stores/web@1/shards/00001.{kind}: digest is" in f.message for f in findings)
+    assert check_file(mix_file)[1] == findings
+    if kind == "tok":
+        assert check_file(target, quick=True)[1] == []
+
+
+def test_check_names_swapped_shards(mix_file: Path) -> None:
+    """Two shards in each other's place are two findings, each naming its file."""
+    mix_stores.write_store(mix_file.parent / "stores", "even", [50] * 40)
+    text = mix_stores.MIX.replace("stores/web@1", "stores/even@1")
+    mix_file.write_text(text, encoding="utf-8")
+    _, target = locked(mix_file)
+    shards = mix_file.parent / "stores" / "even@1" / "shards"
+    one, two = (shards / f"0000{n}.tok" for n in (0, 2))
+    first, second = one.read_bytes(), two.read_bytes()
+    assert len(first) == len(second)
+    one.write_bytes(second)
+    two.write_bytes(first)
+    said = [finding.message for finding in check_file(target)[1]]
+    assert any("00000.tok: digest is" in line for line in said)
+    assert any("00002.tok: digest is" in line for line in said)
+    assert not any("00001.tok" in line for line in said)
+
+
+@pytest.mark.parametrize("packing", ["bestfit", "pad"])
+def test_a_lock_pins_the_pack_of_each_source(mix_file: Path, packing: str) -> None:
+    """Packings that need one name their pack in the order; `concat` has none to name."""
+    override = [f"packing={packing}", "stages.anneal.weights.docs=1"]
+    lock = resolve_file(mix_file, override)
+    plain = resolve_file(mix_file)
+    for name, pin in lock.order.sources.items():
+        assert pin.pack is not None
+        assert pin.num_instances >= plain.order.sources[name].num_instances
+        assert plain.order.sources[name].pack is None
+    assert "pack" not in json.dumps(plain.order.model_dump(mode="json")["sources"])
+    target = lock_path_of(mix_file)
+    lock.write(target)
+    assert read_lock(target).order.hash == lock.order_hash
+    with Batches(target) as batches:
+        assert batches.tokens(1).shape == (4, 17)
+    again = resolve_file(mix_file, override)
+    assert again.order_hash == lock.order_hash
+    assert check_file(target)[1] == []
+    (folder,) = (mix_file.parent / "stores" / "web@1.derived").glob("pack-*")
+    shutil.rmtree(folder)
+    (finding,) = check_file(target)[1]
+    assert finding.source == "web"
+    assert f"no pack `{packing}`" in finding.message
+
+
+def test_a_lock_file_is_small_and_one_line_a_source(mix_file: Path) -> None:
+    """At most 4 KB and 300 bytes a source; a changed source is one changed line in a diff."""
+    _, target = locked(mix_file)
+    lines = target.read_text(encoding="utf-8").splitlines()
+    assert target.stat().st_size <= 4096 + 300 * 3
+    assert sum(line.lstrip().startswith('"web": {') for line in lines) == 2  # pinned, placed
+    assert json.loads(target.read_bytes())["sources"]["web"]["epochs"] == [1.2069, 0.3448]
+
+
 def test_check_finds_a_lock_that_the_mix_has_left_behind(mix_file: Path) -> None:
     """A mix is checked against the lock beside it; a changed mix is a finding."""
     locked(mix_file)
@@ -197,12 +272,22 @@ def _unknown_stage(lock: dict[str, Any]) -> None:
 
 
 def _no_epochs(lock: dict[str, Any]) -> None:
-    del lock["sources"]["web"]["epochs"]["anneal"]
+    del lock["sources"]["web"]["epochs"][1]
+
+
+def _pack(lock: dict[str, Any]) -> None:
+    lock["order"]["sources"]["web"]["pack"] = "0" * 64
+
+
+def _no_pack(lock: dict[str, Any]) -> None:
+    lock["order"]["packing"] = "pad"
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (_pack, "packing is 'concat', and source 'web' names a pack"),
+        (_no_pack, "packing is 'pad', and source 'code' names no pack"),
         (_late, "batch_size begins at step 3, not 1"),
         (_twice_the_same_step, "batch_size goes from step 1 to step 1"),
         (_no_supply, "'web' has 0 instances, and stage 'main' takes"),

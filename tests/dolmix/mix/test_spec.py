@@ -1,6 +1,7 @@
 """Mix files: what loads, and every problem told at once with its path."""
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,68 @@ def test_a_source_with_weight_zero_everywhere_is_a_problem(tmp_path: Path) -> No
     ]
 
 
-@pytest.mark.parametrize("packing", ["bestfit", "pad"])
-def test_packings_to_come_are_refused_as_such(tmp_path: Path, packing: str) -> None:
-    """Only `concat` is built; the others say so instead of being taken for a typing error."""
-    told = problems_of(tmp_path, mix_stores.MIX, f"packing={packing}")
-    assert told == [f"packing: '{packing}' is not available yet; use 'concat'"]
+def test_a_mix_without_weights_is_told_per_stage(tmp_path: Path) -> None:
+    """Only `order: olmo` has stages without weights."""
+    text = mix_stores.MIX.replace(", weights: {web: 0.7, code: 0.2, docs: 0.1}", "")
+    assert problems_of(tmp_path, text) == ["stages.0.weights: required, but missing"]
+
+
+def test_what_olmo_s_loader_cannot_say_is_refused(tmp_path: Path) -> None:
+    """Weights, a second stage, a schedule, a window: each is told with its path."""
+    batches = "batch_size=[{from_step: 1, instances: 4}, {from_step: 9, instances: 8}]"
+    told = problems_of(
+        tmp_path, mix_stores.MIX, "order=olmo", batches, "window={chunk: 4, chunks: 2}"
+    )
+    paths = [line.split(":")[0] for line in told]
+    assert paths == [
+        "stages.0.weights",
+        "stages.1.weights",
+        "stages.1",
+        "batch_size",
+        "window",
+    ]
+
+
+def test_olmo_65b_s_batch_doubles_every_100_billion_tokens() -> None:
+    """1,024 instances of 2,048 tokens, doubled at 100, 200 and 300 B tokens (arXiv 2402.00838)."""
+    mix = load_mix(CONFIGS / "olmo-65b-batches.yaml")
+    assert [(p.from_step, p.instances) for p in mix.phases] == [
+        (1, 1024),
+        (47_685, 2048),
+        (71_527, 4096),
+        (83_448, 8192),
+    ]
+    for n, phase in enumerate(mix.phases[1:], 1):
+        done = [mix.schedule.offset(phase.from_step - back) * 2048 for back in (1, 2)]
+        assert done[1] < n * 10**11 <= done[0]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(1, 400), st.integers(1, 9)), max_size=4),
+    st.integers(1, 9),
+    st.integers(1, 7),
+)
+@settings(deadline=None, max_examples=100)
+def test_schedules_in_tokens_begin_with_the_first_step_after_them(
+    gaps: list[tuple[bool, int, int]], first: int, length: int
+) -> None:
+    """Walking through the steps, a phase in tokens begins as soon as so many tokens are done."""
+    batches, step, tokens = [{"from_tokens": 0, "instances": first}], 1, 0
+    for in_tokens, gap, size in gaps:
+        step, tokens = step + gap, tokens + gap
+        where = {"from_tokens": tokens} if in_tokens else {"from_step": step}
+        batches.append(where | {"instances": size})
+    mix = Mix.model_validate(raw() | {"sequence_length": length, "batch_size": batches})
+    if mix.problems():
+        assert len({p.from_step for p in mix.phases}) < len(batches) or any(
+            a.from_step > b.from_step for a, b in pairwise(mix.phases)
+        )
+        return
+    for n, batch in enumerate(batches):
+        if "from_tokens" in batch:
+            begins = mix.phases[n].from_step
+            done = [length * mix.schedule.offset(t - 1) for t in range(1, begins + 1)]
+            assert begins == 1 + next(i for i, d in enumerate(done) if d >= batch["from_tokens"])
 
 
 @pytest.mark.parametrize(
@@ -90,6 +148,9 @@ def test_packings_to_come_are_refused_as_such(tmp_path: Path, packing: str) -> N
             "sources.web.max_epoch: unknown key; did you mean 'max_epochs'?",
         ),
         ("batch_size=[{from_step: 2, instances: 4}]", "batch_size.0.from_step: the first phase"),
+        ("batch_size=[{from_tokens: 9, instances: 4}]", "batch_size.0.from_tokens: the first"),
+        ("batch_size=[{instances: 4}]", "batch_size.0: give exactly one of from_step and from_t"),
+        ("window={chunk: 0, chunks: 2}", "window.chunk: 0"),
     ],
 )
 def test_bad_values_are_told_with_path_and_value(tmp_path: Path, override: str, said: str) -> None:
@@ -128,8 +189,32 @@ def test_schedules_agree_with_counting(gaps: list[tuple[int, int]], k: int) -> N
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_mixes_load(path: Path) -> None:
-    """Every mix file of the project is valid and named as its file."""
-    assert load_mix(path).name == path.stem
+    """Every mix file of the project is valid and named as its file, `-` where that has a dot."""
+    assert load_mix(path).name == path.stem.replace(".", "-")
+
+
+PUBLISHED = {
+    "olmoe-mix": ({"dclm": 94.9, "starcoder": 2.5, "pes2o": 1.4, "wiki": 0.1}, 5133, 1024, 4096),
+    "dolma-1.7": ({"common-crawl": 34.9, "refined-web": 26.6, "wiki": 0.4}, 1715.1, 1024, 4096),
+    "llama-moe-sheared": ({"cc": 36.1, "c4": 49.2, "book": 9.1, "wiki": 3.1}, 200, 3584, 4096),
+    "llama-moe-llama": ({"cc": 67, "c4": 15, "github": 4.5, "stack": 2}, 200, 3584, 4096),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_ready_mixes_have_their_published_proportions(name: str) -> None:
+    """Shares in percent, tokens in billions, batch and length are those of the sources cited."""
+    shares, tokens, batch, length = PUBLISHED[name]
+    path = CONFIGS / f"{name}.yaml"
+    mix = load_mix(path)
+    assert "# Source: " in path.read_text(encoding="utf-8")
+    for stage in mix.stages:
+        weights = {s: w for s, w in stage.weights.items() if isinstance(w, float)}
+        assert weights.keys() == mix.sources.keys()
+        for source, share in shares.items():
+            assert round(100 * weights[source] / sum(weights.values()), 1) == share
+    assert sum(stage.tokens for stage in mix.stages) == pytest.approx(tokens * 1e9)
+    assert (mix.batch_size, mix.sequence_length) == (batch, length)
 
 
 def test_the_editors_schema_knows_every_form_of_a_weight() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.mix import Lock, LockSource, LockStage, OrderSpec
-from dolmix.order import Order, diff_locks, first_differing_step
+from dolmix.order import Order, diff_locks, diff_orders, first_differing_step
 
 SUPPLY = {"a": 30, "b": 50}
 
@@ -79,7 +79,7 @@ def lock_of(spec: OrderSpec) -> Lock:
         order=spec,
         order_hash=spec.hash,
         sources={
-            s: LockSource(path=s, version=1, tokens=1, documents=1, epochs={}) for s in spec.sources
+            s: LockSource(path=s, version=1, tokens=1, documents=1, epochs=()) for s in spec.sources
         },
         stages={stage.name: LockStage(asked_tokens=1) for stage in spec.stages},
         mix="",
@@ -106,3 +106,43 @@ def test_differences_are_told_by_path() -> None:
         "stages": {},
         "first_differing_step": None,
     }
+
+
+@given(variants(), variants())
+@settings(deadline=None, max_examples=60)
+def test_the_places_where_orders_part_are_told(a: OrderSpec, b: OrderSpec) -> None:
+    """Of the first differing step every place with another instance is listed, and no other."""
+    told = diff_orders(lock_of(a), lock_of(b))
+    step = told["first_differing_step"]
+    assert step == walked(a, b)
+    if step is None:
+        assert (told["step_stages"], told["places"]) == (None, [])
+        return
+    sides: list[list[dict[str, object] | None]] = []
+    for spec, stage in zip((a, b), told["step_stages"], strict=True):
+        order = Order(spec)
+        inside = step <= order.num_steps
+        assert stage == (order.stage_of(step) if inside else None)
+        sides.append([*map(_named, _rows(order, step))] if inside else [])
+    size = max(map(len, sides))
+    padded = [side + [None] * (size - len(side)) for side in sides]
+    pairs = [list(pair) for pair in zip(*padded, strict=True)]
+    expected = [{"place": n, "of": pair} for n, pair in enumerate(pairs) if pair[0] != pair[1]]
+    assert told["places"] == expected
+
+
+def test_places_of_another_store_are_told() -> None:
+    """Where a source has other content or other windows, its places part although numbers agree."""
+    a = mix_stores.order_spec(SUPPLY, [("main", "fresh", {"a": 10, "b": 20})], phases=[(1, 30)])
+    pin = a.sources["a"].model_copy(update={"content_hash": "e" * 64})
+    swapped = a.model_copy(update={"sources": {**a.sources, "a": pin}})
+    told = diff_orders(lock_of(a), lock_of(swapped))
+    drawn = [place for place, row in enumerate(_rows(Order(a), 1)) if row[0] == "a"]
+    assert [place["place"] for place in told["places"]] == drawn
+    assert all(left == right for left, right in (place["of"] for place in told["places"]))
+    longer = a.model_copy(update={"sequence_length": 256})
+    assert len(diff_orders(lock_of(a), lock_of(longer))["places"]) == 30
+
+
+def _named(row: tuple[str, str, int, int]) -> dict[str, object]:
+    return {"source": row[0], "epoch": row[2], "instance": row[3]}

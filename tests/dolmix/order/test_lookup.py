@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.errors import OrderError
-from dolmix.mix import OrderSpec
+from dolmix.mix import BatchPhase, OrderSpec
 from dolmix.order import Order
 
 SUPPLY = {"code": 13, "papers": 70_000, "web": 1000}
@@ -167,6 +167,81 @@ def test_adding_a_source_leaves_the_others_draws_alone() -> None:
         rows = triples(order, 0, order.num_instances)
         drawn.append({s: {row[1:] for row in rows if order.sources[row[0]] == s} for s in two})
     assert drawn[0] == drawn[1]
+
+
+@given(specs(), st.integers(1, 60))
+@settings(deadline=None, max_examples=40)
+def test_an_added_source_leaves_every_own_sequence_alone(spec: OrderSpec, quota: int) -> None:
+    """With another source in the first stage, the others go through their own instances as before.
+
+    A source's own sequence is what its 0th, 1st, 2nd ... draw of all fresh stages is.
+    """
+    first, *later = spec.stages
+    grown = first.model_copy(
+        update={"instances": first.instances + quota, "quotas": first.quotas | {"new": quota}}
+    )
+    stages = [grown, *(s.model_copy(update={"quotas": s.quotas | {"new": 0}}) for s in later)]
+    sources = spec.sources | {"new": spec.sources[min(spec.sources)]}
+    wider = spec.model_copy(update={"sources": sources, "stages": tuple(stages), "batch_size": ONE})
+    alone = own_sequences(spec.model_copy(update={"batch_size": ONE}))
+    assert {s: seq for s, seq in own_sequences(wider).items() if s != "new"} == alone
+
+
+@given(specs(), st.integers(1, 9), st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_the_batch_schedule_never_changes_an_instance(
+    spec: OrderSpec, size: int, world: int
+) -> None:
+    """The k-th instance of the run is the same under any batch sizes and any number of ranks."""
+    order = Order(spec.model_copy(update={"batch_size": ONE}))
+    expected = triples(order, 0, order.num_instances)
+    phases = [(1, size * world), (3, world), (6, 2 * world)]
+    sizes = tuple(BatchPhase(from_step=f, instances=n) for f, n in phases)
+    other = Order(spec.model_copy(update={"batch_size": sizes}))
+    for step in range(1, other.num_steps + 1):
+        batch = other.batch(step)
+        for rank in range(world):
+            share = batch.of_rank(rank, world)
+            columns = (share.k, share.source, share.epoch, share.instance)
+            for k, *triple in zip(*(column.tolist() for column in columns), strict=True):
+                assert tuple(triple) == expected[k]
+
+
+@given(specs())
+@settings(deadline=None, max_examples=40)
+def test_no_instance_repeats_before_its_epoch_is_exhausted(spec: OrderSpec) -> None:
+    """Over all fresh stages a source is gone through whole, again and again, and never partly."""
+    for source, drawn in own_sequences(spec.model_copy(update={"batch_size": ONE})).items():
+        supply = spec.sources[source].num_instances
+        for start in range(0, len(drawn), supply):
+            epoch = drawn[start : start + supply]
+            assert {e for e, _ in epoch} == {start // supply}
+            assert len({instance for _, instance in epoch}) == len(epoch)
+
+
+ONE = (BatchPhase(from_step=1, instances=1),)
+
+
+def own_sequences(spec: OrderSpec) -> dict[str, list[tuple[int, int]]]:
+    """(epoch, instance) of every draw of each source in fresh stages, in the order of its epochs.
+
+    Blocks permute places, so draws are sorted by epoch and place in the epoch's permutation.
+    """
+    order, start = Order(spec), 0
+    drawn: dict[str, list[tuple[int, int]]] = {s: [] for s in order.sources}
+    for stage in spec.stages:
+        if stage.order == "fresh":
+            for s, e, i in triples(order, start, start + stage.instances):
+                drawn[order.sources[s]].append((e, i))
+        start += stage.instances
+    return {s: by_position(spec, s, pairs) for s, pairs in drawn.items()}
+
+
+def by_position(spec: OrderSpec, s: str, pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sort (epoch, instance) of a source by where its epochs have them."""
+    supply = spec.sources[s].num_instances
+    tables = {e: naive.sorted_permutation((1234, "source", s, e), supply) for e, _ in pairs}
+    return sorted(pairs, key=lambda pair: (pair[0], tables[pair[0]].index(pair[1])))
 
 
 def test_places_outside_are_refused() -> None:

@@ -12,10 +12,26 @@ import pytest
 import store_builder
 
 from dolmix.files.commit import canonical_json
-from dolmix.mix import BatchPhase, Mix, OrderSpec, Schedule
+from dolmix.mix import (
+    BatchPhase,
+    Ledger,
+    LedgerRecord,
+    Mix,
+    OrderSource,
+    OrderSpec,
+    OrderStage,
+    Schedule,
+    ScheduledBatch,
+    Window,
+    olmo,
+    stage_counts,
+)
 from dolmix.mix.caps import plan_stages, source_caps
+from dolmix.mix.lock import OLMO_VERSIONS
+from dolmix.mix.schedule import steps_of
 from dolmix.order import CHAIN_START, Order, chain, row_digests
 from dolmix.order.interleave import StageOrder
+from dolmix.order.windowed import WindowedPermutation
 from dolmix.permute import MAX_DOMAIN, SORT_LIMIT, Permutation, round_keys
 from dolmix.shards import ConcatInstances, open_store
 
@@ -114,6 +130,21 @@ def test_counts_are_as_printed(listing: dict[str, Callable[..., Any]]) -> None:
             assert listing["counts"](int(k), stage.instances, stage.quotas) == counts
 
 
+def test_windows_are_as_printed(listing: dict[str, Callable[..., Any]]) -> None:
+    """Windowed permutations of section 3, by dolmix and, where they are small, by the listing."""
+    context = (1234, "source", "web", 0)
+    for case in vectors(3)["windowed"]:
+        window = Window(chunk=case["chunk"], chunks=case["chunks"])
+        order = WindowedPermutation(context, case["n"], window)
+        x = np.arange(len(case["forward"]), dtype=np.uint64)
+        assert order.forward(x).tolist() == case["forward"]
+        assert order.inverse(np.array(case["forward"], np.uint64)).tolist() == x.tolist()
+    small = [listing["windowed"](context, n, 3, 2) for n in (10, 100)]
+    assert small[0] == vectors(3)["windowed"][0]["forward"]
+    order = WindowedPermutation(context, 100, Window(chunk=3, chunks=2))
+    assert order.forward(np.arange(100, dtype=np.uint64)).tolist() == small[1]
+
+
 def test_steps_are_as_printed(listing: dict[str, Callable[..., Any]]) -> None:
     """off(t) and the step of an instance in section 4, by dolmix and by the page's listing."""
     printed = vectors(4)
@@ -125,6 +156,10 @@ def test_steps_are_as_printed(listing: dict[str, Callable[..., Any]]) -> None:
         assert listing["off"](int(step), printed["batch_size"]) == offset
     for k, step in printed["step_of"].items():
         assert schedule.step_of(int(k)) == step
+    tokens = printed["in_tokens"]
+    batches = [ScheduledBatch.model_validate(batch) for batch in tokens["batch_size"]]
+    resolved = steps_of(batches, tokens["sequence_length"])
+    assert [phase.from_step for phase in resolved] == tokens["from_step"]
 
 
 def test_instances_are_as_printed(tmp_path: Path) -> None:
@@ -140,6 +175,65 @@ def test_instances_are_as_printed(tmp_path: Path) -> None:
             [list(piece) for piece in instances.documents(i)] for i in range(len(instances))
         ] == printed["pieces"]
         assert [list(instances.of_document(d)) for d in range(len(ends))] == printed["instances_of"]
+
+
+def test_a_ledger_is_as_printed(listing: dict[str, Callable[..., Any]]) -> None:
+    """Section 6: hashes, counts, places and the digest of the whole run under two records."""
+    printed, spec = vectors(6), published()
+    ledger = Ledger(spec, [LedgerRecord.model_validate(record) for record in printed["records"]])
+    made = Ledger(spec)
+    for record in printed["records"]:
+        again = made.append(
+            record["stage"], record["from_block"], record["quotas"], inputs=record["inputs"]
+        )
+        assert again.model_dump(mode="json") == record
+        assert listing["record_hash"](record) == record["hash"]
+    changes = [(r["from_block"], r["quotas"]) for r in printed["records"]]
+    main, counts = spec.stages[0], stage_counts(spec, 0, ledger.records)
+    for k, expected in printed["c"].items():
+        assert counts.at(int(k)) == expected
+        quotas = [(0, main.quotas), *changes]
+        found = listing["changed_counts"](int(k), main.instances, spec.block, quotas)
+        assert found == expected
+    order = Order(spec).with_ledger(ledger)
+    for step, block in printed["open_block"].items():
+        assert order.open_block(int(step)) == ("main", block)
+    for first, rows in printed["places"].items():
+        assert triples(order, int(first), int(first) + len(rows)) == rows
+    columns = np.array(triples(order, 0, order.num_instances), "<u8")
+    assert blake2b(columns.tobytes(), digest_size=16).hexdigest() == printed["digest"]
+
+
+def test_olmo_s_order_is_as_printed() -> None:
+    """Section 10: the golden shuffle and a small run of two files."""
+    printed = vectors(10)
+    golden = printed["golden"]
+    assert (golden["numbers"], golden["digest"]) == (olmo.GOLDEN_SIZE, olmo.GOLDEN_DIGEST)
+    numbers = olmo.epoch_order(golden["seed"], golden["numbers"])
+    assert numbers[:8].tolist() == golden["first"]
+    spec = published().model_copy(
+        update={
+            "versions": OLMO_VERSIONS,
+            "seed": printed["seed"],
+            "batch_size": (BatchPhase(from_step=1, instances=printed["batch"]),),
+            "sources": {
+                s: OrderSource(content_hash="0" * 64, num_instances=n)
+                for s, n in printed["supply"].items()
+            },
+            "stages": (
+                OrderStage(
+                    name="main",
+                    instances=len(printed["places"]),
+                    order="fresh",
+                    quotas=printed["quotas"],
+                ),
+            ),
+        }
+    )
+    order = Order(spec)
+    assert triples(order, 0, order.num_instances) == printed["places"]
+    drawn = [order.sources[source] for source, _, _ in printed["places"]]
+    assert {s: drawn.count(s) for s in printed["supply"]} == printed["quotas"]
 
 
 def test_the_order_hashes_as_printed() -> None:
