@@ -1,5 +1,7 @@
 """One process of a training run: `python -m trainer CONFIG [key.path=value]...`.
 
+Or a verb that needs torch but no training: `python -m trainer export|import|verify|generate`.
+
 Alone it is the whole run; torchrun starts several. Exit codes: 0 finished, 1 bad data or a failed
 step, 2 usage or configuration, 130 interrupted, with a checkpoint to go on from.
 """
@@ -14,6 +16,7 @@ from dolmix.config import load
 from dolmix.errors import DolmixError, LockError, StoreError, UsageError
 from trainer.checkpoint import CheckpointError
 from trainer.config import TrainConfig
+from trainer.convert import VERBS, run
 from trainer.data import open_data
 from trainer.lifetime import INTERRUPTED, StopRequest, announce, claimed, explained_exit
 from trainer.loop import Training, describe
@@ -27,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
+        if arguments and arguments[0] in VERBS:
+            return run(arguments[0], arguments[1:])
         return explained_exit(0 if train(arguments) else INTERRUPTED)
     except DolmixError as error:
         # What all ranks find alike is said once; where one alone cannot go on, torchrun has to end
@@ -40,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
 def train(arguments: Sequence[str]) -> bool:
     """Train to the end (True) or until asked to stop (False)."""
     if not arguments:
-        raise UsageError("usage: python -m trainer CONFIG [key.path=value]...")
+        raise UsageError(
+            f"usage: python -m trainer CONFIG [key.path=value]... | {'|'.join(VERBS)} ..."
+        )
     config = load(TrainConfig, arguments[0], arguments[1:])
     stop = StopRequest()
     announce(f"rank-{os.environ.get('RANK', '0')}")

@@ -12,6 +12,7 @@ import pickle
 import platform
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,10 +31,13 @@ from dolmix.config import Schema, parse
 from dolmix.errors import ConfigError, LockError, Problem
 from dolmix.files.commit import attempt_path, new_directory, sweep, write_json
 from trainer.config import ModelConfig, TrainConfig
+from trainer.optim import AdamW
 from trainer.parallel import World
 
 META = "meta.json"
-WATCHED = ("seed", "microbatch", "mask_repeats", "loss", "optimizer", "schedule")
+WATCHED = (
+    "seed", "microbatch", "mask_repeats", "documents", "precision", "loss", "optimizer", "schedule",
+)  # fmt: skip
 """Settings, besides the model's, that a resumed run may change and that change its result."""
 _NAME = re.compile(r"step-\d{6,}")
 
@@ -65,21 +69,18 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": torch.__version__, "dolmix": __version__}
 
 
-def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def training_tensors(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
     """Name every tensor of the training state: `model.<parameter>`, `<moment>.<parameter>`.
 
     Moments that the optimiser has not made yet are made here, as zeros, so that a checkpoint can be
     read into them.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {f"model.{name}": buffer for name, buffer in model.named_buffers()}
     for name, parameter in model.named_parameters():
-        state = optimizer.state[parameter]
-        state.setdefault("step", torch.zeros((), device=parameter.device))
+        state = optimizer.state_of(parameter)
         tensors[f"model.{name}"] = parameter.detach()
         for moment in ("exp_avg", "exp_avg_sq"):
-            tensors[f"{moment}.{name}"] = state.setdefault(
-                moment, torch.zeros_like(parameter, requires_grad=False)
-            )
+            tensors[f"{moment}.{name}"] = state[moment]
     return tensors
 
 
@@ -106,18 +107,22 @@ def save(folder: Path, tensors: Mapping[str, Tensor], meta: Meta, world: World) 
     return final
 
 
-def load(path: Path, tensors: dict[str, Tensor]) -> None:
+def load(path: Path, tensors: dict[str, Tensor], *, alone: bool = False) -> None:
     """Read a checkpoint into `tensors` in place, sharded as they are; every rank calls it.
 
-    Raises CheckpointError, on every rank, if any of them cannot read its part.
+    alone: one process reads whole tensors, whatever others do. Raises CheckpointError, on every
+    rank, if any of them cannot read its part.
     """
+    reader = _TensorReader(path, _read_index(path))
     try:
-        load_tensors(tensors, storage_reader=_TensorReader(path, _read_index(path)))
+        with warnings.catch_warnings():  # that one process reads is meant
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            load_tensors(tensors, storage_reader=reader, no_dist=alone)
     except CheckpointException as error:
         raise _unreadable(path, _first_failure(error)) from None
 
 
-def restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, meta: Meta) -> None:
+def restore(path: Path, model: nn.Module, optimizer: AdamW, meta: Meta) -> None:
     """Read weights and moments in place and set the optimiser's count of updates."""
     load(path, training_tensors(model, optimizer))
     for parameter in model.parameters():

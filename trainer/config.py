@@ -19,6 +19,23 @@ NotNegative = Annotated[float, Field(ge=0)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
+class RouterConfig(Schema):
+    """How a token chooses its experts, and how it weighs what they give."""
+
+    gate: Literal["linear", "mlp"] = "linear"
+    """`linear`: one matrix, as OLMoE; `mlp`: matrix, tanh, square matrix, as LLaMA-MoE."""
+    normalize: Literal["none", "topk", "softmax"] = "none"
+    """Weights of the chosen experts: their share of the softmax over all (`none`, OLMoE), the same
+    divided by their sum (`topk`, Mixtral), or a softmax over the chosen alone (`softmax`)."""
+    scale: Positive = 1.0
+    """Factor on the weights, after `normalize`."""
+    noise: bool = False
+    """In training add randn * (softplus(n) + 0.01) to the logits, n a learnt vector from zero."""
+    bias_rate: NotNegative = 0.0
+    """Auxiliary-loss-free balancing: after a step each expert's bias, which is added for choosing
+    only, goes up by this if it had fewer visits than the mean, else down. 0 turns it off."""
+
+
 class ModelConfig(Schema):
     """Shape of the model; the sequence length is the lock's."""
 
@@ -42,6 +59,12 @@ class ModelConfig(Schema):
     """Layers, counted from 0, with one dense SwiGLU in place of experts."""
     dense_d_ff: Count | None = None
     """Inner width of a dense layer; top_k * d_ff when not given, which costs the same per token."""
+    shared_d_ff: Count | None = None
+    """Inner width of a shared expert that every token visits besides its `top_k`; null: none."""
+    router: RouterConfig = RouterConfig()
+    """The router of every mixture-of-experts layer."""
+    clip_qkv: Positive | None = None
+    """Cut queries, keys and values to [-clip_qkv, clip_qkv], after the QK norm; null: not."""
     qk_norm: bool = True
     """RMSNorm over the whole width of queries and of keys, before they are cut into heads."""
     tie_embeddings: bool = False
@@ -52,8 +75,9 @@ class ModelConfig(Schema):
     """Base of the rotary position frequencies."""
     init_std: Positive = 0.02
     """Standard deviation of every matrix at the start, cut at three of them; norms start at 1."""
-    expert_backend: Literal["grouped_mm", "loop"] = "grouped_mm"
-    """`grouped_mm` computes all experts in one call; `loop` is the slow reference."""
+    expert_backend: Literal["grouped_mm", "triton", "loop"] = "grouped_mm"
+    """`grouped_mm` computes all experts in one call; `triton` the same with own kernels around it
+    (CUDA, faster); `loop` is the slow reference."""
 
     @property
     def num_kv_heads(self) -> int:
@@ -84,7 +108,7 @@ class ModelConfig(Schema):
         if self.heads % self.num_kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} must divide heads {self.heads}")
         uneven = [f"{n} {w}" for n, w in (("d_model", self.d_model), ("d_ff", self.d_ff)) if w % 8]
-        if uneven and self.moe_layers and self.expert_backend == "grouped_mm":
+        if uneven and self.moe_layers and self.expert_backend != "loop":
             raise ValueError(
                 f"{' and '.join(uneven)}: a multiple of 8 is needed, since torch's grouped product "
                 "reads 16 bytes at a time"
@@ -99,10 +123,13 @@ class ModelConfig(Schema):
 
 
 class LossConfig(Schema):
-    """What is added to the cross-entropy, in the scalings that OLMoE trained with."""
+    """What is added to the cross-entropy; `trainer.loss` has the formulas."""
 
+    convention: Literal["olmoe", "hf", "global"] = "olmoe"
+    """Scaling of the router losses: as OLMoE trained, as Hugging Face computes them, or balanced
+    over the batch of all ranks."""
     load_balance: NotNegative = 0.01
-    """Weight of the load-balancing loss, which is 1 when all experts are used alike."""
+    """Weight of the load-balancing loss."""
     router_z: NotNegative = 0.001
     """Weight of the router z-loss."""
 
@@ -138,17 +165,59 @@ class Span(Schema):
 
 
 class ScheduleConfig(Schema):
-    """Linear warm-up, then a cosine, in tokens; a step's rate counts its own batch's tokens."""
+    """The learning rate, in tokens; a step's rate counts its own batch's tokens.
 
-    type: Literal["cosine"] = "cosine"
+    Linear warm-up, then a curve to `final_frac` of the peak at `total`: half a cosine, a straight
+    line, or for `wsd` (warm-up, stable, decay) the peak and then a straight line over `decay`.
+    """
+
+    type: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """Curve after the warm-up; `constant` stays at the peak."""
     warmup: Span = Span(steps=0)
     """Length of the warm-up."""
     warmup_from_frac: Frac = 0.1
     """Where the warm-up starts, as a share of the peak."""
     total: Span | None = None
-    """Where the cosine ends; the end of the lock's order when not given, not max_steps."""
+    """Where the curve ends; the end of the lock's order when not given, not max_steps."""
+    decay: Span | None = None
+    """Length of the last, falling part of `wsd`."""
     final_frac: Frac = 0.1
-    """Where the cosine ends, as a share of the peak."""
+    """Where the curve ends, as a share of the peak; 0 for an anneal."""
+
+    @model_validator(mode="after")
+    def _decays(self) -> Self:
+        if (self.type == "wsd") != (self.decay is not None):
+            raise ValueError(f"type {self.type}, decay {self.decay}: wsd alone has a decay, always")
+        return self
+
+
+class PrecisionConfig(Schema):
+    """Number types; `null` is bfloat16 on CUDA and float32 on the CPU."""
+
+    compute: Literal["float32", "bfloat16"] | None = None
+    """Type of weights and activations in forward and backward."""
+    state: Literal["float32", "bfloat16"] = "float32"
+    """Type of master weights and of both moments."""
+    reduce: Literal["float32", "bfloat16"] = "float32"
+    """Type in which gradients are added over ranks."""
+
+
+class ParallelConfig(Schema):
+    """How ranks share the model, and what is kept between forward and backward."""
+
+    replicas: Count = 1
+    """Groups of ranks that hold a whole model each, usually one a machine; ranks within a group
+    share it (hybrid sharding)."""
+    comm: Literal["micro", "step"] = "micro"
+    """`micro` adds gradients over ranks after every microbatch; `step` gathers the weights and adds
+    the gradients once a step, which needs memory for the whole model on every rank."""
+    recompute: Literal["none", "experts", "blocks"] = "none"
+    """What backward computes again: nothing, the experts' sorted inputs (backend triton), or whole
+    blocks."""
+    compile: bool | None = None
+    """Compile each block; null compiles on CUDA."""
+    loss_chunk: Count = 8192
+    """Tokens whose logits exist at a time."""
 
 
 class CheckpointConfig(Schema):
@@ -188,10 +257,17 @@ class TrainConfig(Schema):
     resume: Literal["auto", "never"] | Path = "auto"
     """`auto` goes on from the output's latest checkpoint, a folder starts from that checkpoint
     where the output has none, `never` refuses an output that has any."""
+    init: Path | None = None
+    """Start from these weights instead of random ones: a checkpoint of another run, an imported
+    folder or one of Hugging Face's. The model's settings must be the same."""
     log_every: Count = 10
     """Steps between console lines; losses are fetched from the device as often."""
     chain_every: Count = 1
     """Steps between values of the batch proof in the metrics."""
+    documents: Literal["together", "apart"] = "together"
+    """Attention over the whole instance, as OLMoE trained, or within each document only."""
+    precision: PrecisionConfig = PrecisionConfig()
+    parallel: ParallelConfig = ParallelConfig()
     model: ModelConfig
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig

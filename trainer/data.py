@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dolmix.errors import ConfigError, DolmixError, LockError, OrderError, Problem, StoreError
 from dolmix.mix import read_lock
-from dolmix.order import Batches, repeats, row_digests
+from dolmix.order import Batches, row_digests
 from trainer.config import ScheduleConfig, Span, TrainConfig
 from trainer.parallel import World
 
@@ -32,6 +32,20 @@ class Batch:
     """(n, 16) each row's digest."""
     masked: NDArray[np.bool_]
     """(n,) rows that the loss leaves out, since their inputs only repeat themselves."""
+    documents: tuple["DocumentStarts", ...] | None = None
+    """One for each microbatch, where attention keeps documents apart."""
+    labels: NDArray[np.bool_] | None = None
+    """(n, L) labels that count, where some do not: padding of packed rows, loss masks."""
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentStarts:
+    """Where documents start in a microbatch of n inputs of L tokens (see `Documents`)."""
+
+    ids: NDArray[np.int32]
+    """(n, L) a number of each token's document within its row."""
+    starts: NDArray[np.int32]
+    """(S,) flat positions where documents start, padded with n * L to a power of two."""
 
 
 class Data:
@@ -44,6 +58,7 @@ class Data:
     def __init__(self, config: TrainConfig, *, rank: int, world: int) -> None:
         self._rank, self._world = rank, world
         self._mask_repeats = config.mask_repeats
+        self._apart, self._microbatch = config.documents == "apart", config.microbatch
         self._batches = Batches(read_lock(config.lock))
         spec = self._batches.lock.order
         self._offset = spec.schedule.offset
@@ -75,10 +90,32 @@ class Data:
 
     def batch(self, step: int) -> Batch:
         """Read this rank's rows of a step; steps count from 1."""
-        rows = self._batches.tokens(step, self._rank, self._world)
-        places = self._batches.places(step).of_rank(self._rank, self._world)
-        masked = repeats(rows[:, :-1]) if self._mask_repeats else np.zeros(len(rows), np.bool_)
-        return Batch(rows.astype(np.int64), places.source, row_digests(rows), masked)
+        rows = self._batches.rows(step, self._rank, self._world)
+        masked = rows.repeats if self._mask_repeats else np.zeros(len(rows), np.bool_)
+        documents = None
+        if self._apart:
+            size = self._microbatch
+            cuts = [(c, min(c + size, len(rows))) for c in range(0, len(rows), size)]
+            documents = tuple(self._starts(rows.boundaries(*cut)) for cut in cuts)
+        return Batch(
+            rows.tokens.astype(np.int64),
+            rows.places.source,
+            row_digests(rows.tokens),
+            masked,
+            documents,
+            None if rows.labels.all() else rows.labels,
+        )
+
+    def _starts(self, boundaries: NDArray[np.int32]) -> DocumentStarts:
+        """Give each token of a microbatch its document, from where documents begin."""
+        found, size = boundaries[:-1], int(boundaries[-1])
+        first = np.zeros(size, np.bool_)
+        first[found] = True
+        ids = first.reshape(-1, self.sequence_length).cumsum(1) - 1
+        # A power of two of starts: few sizes, so few recompilations.
+        starts = np.full(1 << max(6, len(found).bit_length()), size, np.int32)
+        starts[: len(found)] = found
+        return DocumentStarts(ids.astype(np.int32), starts)
 
     def tokens_through(self, step: int) -> int:
         """Tokens in steps 1..step of the whole run, all ranks; may lie beyond the order's end."""

@@ -7,8 +7,7 @@ holds weights that a non-finite loss has touched.
 """
 
 import logging
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,19 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.distributed.tensor import DTensor
-from torch.nn.utils import clip_grad_norm_
 
 from dolmix.errors import UsageError
 from dolmix.order import CHAIN_START, chain
 from trainer import checkpoint
+from trainer.attention import Documents
 from trainer.config import TrainConfig
 from trainer.data import Batch, Data
-from trainer.loss import IGNORED, cross_entropy, router_losses
+from trainer.loss import explain
 from trainer.metrics import Layout, Metrics, StepFacts
-from trainer.model import count_parameters
-from trainer.optim import Cosine, adamw, set_lr
-from trainer.parallel import World, build_model
+from trainer.model import Model, count_parameters, initial_value
+from trainer.optim import AdamW
+from trainer.parallel import Draw, World, build_model
+from trainer.prefetch import ahead
+from trainer.schedule import Schedule
+from trainer.step import Rows, Step
+from trainer.weights import open_weights
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +51,16 @@ class Training:
     Raises UsageError, LockError or ConfigError if there is a checkpoint that it cannot go on from.
     """
 
-    def __init__(self, config: TrainConfig, data: Data, world: World) -> None:
+    def __init__(
+        self, config: TrainConfig, data: Data, world: World, *, draw: Draw = initial_value
+    ) -> None:
         self.config, self.data, self.world = config, data, world
         self.checkpoints = config.output / "checkpoints"
         self.schedule = make_schedule(config, data)
-        self.model = build_model(config.model, world, seed=config.seed)
-        self.optimizer = adamw(self.model.parameters(), config.optimizer)
+        if config.init is not None:
+            draw = initial_weights(config, config.init)
+        self.model = build_model(config, world, draw=draw)
+        self.optimizer = AdamW(self.model.parameters(), config.optimizer)
         self.layout = Layout(
             sources=data.sources,
             layers=len(config.model.moe_layers),
@@ -62,6 +68,7 @@ class Training:
             load_balance=config.loss.load_balance,
             router_z=config.loss.router_z,
         )
+        self.step = Step(config, self.model, self.optimizer, self.layout, world)
         self.metrics = Metrics(
             config.output / "metrics.jsonl" if world.is_first else None,
             self.layout,
@@ -81,8 +88,7 @@ class Training:
         self.metrics.start(self.progress.step, self.data.tokens_through(self.progress.step))
         first = self.progress.step + 1
         try:
-            for step in range(first, self.data.num_steps + 1):
-                batch = self.data.batch(step)
+            for step, batch in self._batches(first):
                 digests, stopping = self._share(batch, stopping=stop())
                 if stopping:
                     self.save()
@@ -123,42 +129,28 @@ class Training:
             log.info("checkpoint %s", path)
             checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
 
+    def _batches(self, first: int) -> Iterator[tuple[int, Batch]]:
+        """Batches of the steps to do, read ahead."""
+        steps = range(first, self.data.num_steps + 1)
+        return zip(steps, ahead(map(self.data.batch, steps)), strict=True)
+
     def _update(self, step: int, batch: Batch, digests: NDArray[np.uint8]) -> None:
         tokens = self.data.tokens_through(step)
         lr = self.schedule.lr(tokens)
-        set_lr(self.optimizer, lr)
-        sums = self._gradients(batch)
-        norm = clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip or math.inf)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        if self.config.model.router.noise:  # the same noise however the run came to this step
+            torch.manual_seed(hash((self.config.seed, step, self.world.rank)) % 2**63)
+        sums, norm = self.step.run(self._send(batch), lr)
         self.progress = Progress(step, chain(self.progress.chain, digests))
         logged = self.progress.chain if step % self.config.chain_every == 0 else None
-        self.metrics.add(StepFacts(step, tokens, lr, logged), self.world.sum(sums), _whole(norm))
+        self.metrics.add(StepFacts(step, tokens, lr, logged), sums, norm)
 
-    def _gradients(self, batch: Batch) -> Tensor:
-        """Forward and backward of this rank's rows; returns its sums for the metrics.
-
-        Cross-entropy is divided by the rank's tokens, those of masked rows included, as OLMo does:
-        the weight of a token then depends neither on what is masked beside it nor on the number of
-        ranks. Router losses are averaged over microbatches and see masked rows, whose tokens visit
-        experts like any others. FSDP averages the gradients over the ranks.
-        """
-        weights = self.config.loss
-        sources, masked = self.world.send(batch.sources), self.world.send(batch.masked)
-        tokens = self.world.send(batch.tokens)
-        labels = tokens[:, 1:].masked_fill(masked[:, None], IGNORED).split(self.config.microbatch)
-        parts = tokens[:, :-1].split(self.config.microbatch)
-        ce, router, visits = [], [], []
-        for rows, next_tokens in zip(parts, labels, strict=True):
-            logits, routings = self.model(rows)
-            row_ce = cross_entropy(logits, next_tokens)
-            aux = router_losses(routings, self.config.model.top_k)
-            penalty = weights.load_balance * aux.load_balance + weights.router_z * aux.router_z
-            (row_ce.sum() / len(batch.tokens) + penalty / len(parts)).backward()
-            ce.append(row_ce.detach())
-            router.append(torch.stack(aux).detach().to(sources.device) / len(parts))
-            visits.append(torch.stack([r.counts for r in routings]) if routings else None)
-        return self.layout.pack(sources, masked, torch.cat(ce), torch.stack(router), visits)
+    def _send(self, batch: Batch) -> Rows:
+        send = self.world.send
+        documents = None
+        if batch.documents is not None:
+            documents = tuple(Documents(send(d.ids), send(d.starts)) for d in batch.documents)
+        counted = None if batch.labels is None else send(batch.labels)
+        return Rows(send(batch.tokens), send(batch.sources), send(batch.masked), documents, counted)
 
     def _share(self, batch: Batch, *, stopping: bool) -> tuple[NDArray[np.uint8], bool]:
         """Every rank's row digests in place order, and whether any rank is asked to stop."""
@@ -190,6 +182,29 @@ class Training:
         return Path(latest) if latest else None
 
 
+def initial_weights(config: TrainConfig, path: Path) -> Draw:
+    """Read initial values from a folder of weights. Raises UsageError for another model's."""
+    weights = open_weights(path)
+    with torch.device("meta"):
+        ours, theirs = (
+            {name: p.shape for name, p in Model(model).named_parameters()}
+            for model in (config.model, weights.model)
+        )
+    if wrong := [n for n in ours.keys() | theirs.keys() if ours.get(n) != theirs.get(n)]:
+        name = min(wrong)
+        raise UsageError(
+            f"init: {path} is another model: {len(wrong):,} tensors differ, such as {name}, "
+            f"{tuple(theirs.get(name, ()))} there and {tuple(ours.get(name, ()))} in this "
+            "configuration. Set model to what it is."
+        )
+
+    def read(name: str, shape: torch.Size, *, seed: int, std: float) -> Tensor:
+        del shape, seed, std
+        return weights.read(name)
+
+    return read
+
+
 def resume_path(config: TrainConfig, latest: Path | None) -> Path | None:
     """Which checkpoint a run goes on from: the output's latest, else the one named, else none.
 
@@ -203,29 +218,28 @@ def resume_path(config: TrainConfig, latest: Path | None) -> Path | None:
     return config.resume if latest is None and isinstance(config.resume, Path) else latest
 
 
-def make_schedule(config: TrainConfig, data: Data) -> Cosine:
+def make_schedule(config: TrainConfig, data: Data) -> Schedule:
     """Resolve the schedule's spans to tokens with the lock's batch schedule."""
     schedule, peak = config.schedule, config.optimizer.lr
     warmup, total = data.schedule_ends(schedule)
-    return Cosine(
+    return Schedule(
+        curve=schedule.type,
         peak=peak,
         warmup_from=peak * schedule.warmup_from_frac,
         final=peak * schedule.final_frac,
         warmup=warmup,
         total=total,
+        decay=data.tokens_in(schedule.decay) if schedule.decay else 0,
     )
 
 
 def describe(config: TrainConfig, data: Data, world: World) -> str:
-    """One line: what is about to be trained, on what."""
+    """One line: what is about to be trained on what, and the conventions of its losses."""
     total, active = count_parameters(config.model)
     tokens = data.tokens_through(data.num_steps)
     return (
         f"{total:,} parameters ({active:,} active), {data.num_steps:,} steps, {tokens:,} tokens of "
         f"{', '.join(data.sources)}, order {data.order_hash[:12]}, "
-        f"{world.size} x {world.device.type}, {torch.get_num_threads()} threads"
+        f"{world.size} x {world.device.type}, {torch.get_num_threads()} threads; "
+        f"{explain(config.loss, config.model.top_k)}"
     )
-
-
-def _whole(norm: Tensor) -> Tensor:
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm

@@ -1,11 +1,16 @@
-"""Cross-entropy and the two router losses, in the scalings that OLMoE trained with.
+"""The two router losses, in the conventions of those who trained with them.
 
 L mixture-of-experts layers, T tokens of one microbatch of one rank, k experts a token, E experts;
 per layer l the visits c_{l,i} of expert i, the mean router probability p_{l,i} and each token's
 log-sum-exp of router logits:
 
-load balance  E / (L T k) · Σ_l Σ_i c_{l,i} p_{l,i}     1 when all experts are used alike
-router z      Σ_l Σ_t logsumexp² / (L T k)              divided by k, unlike the OLMoE paper's text
+olmoe   load balance  E / (L T k) · Σ_l Σ_i c_{l,i} p_{l,i}     1 when all experts are used alike
+        router z      Σ_l Σ_t logsumexp² / (L T k)     divided by k, unlike the OLMoE paper's text
+hf      load balance  E · Σ_i (Σ_l c_{l,i} / L T) (Σ_l p_{l,i} / L)     layers pooled; k when alike
+        router z      Σ_l Σ_t logsumexp² / (L T)      Hugging Face has none; the scaling of the text
+global  load balance  as olmoe, with visits and tokens of all ranks and of the step's microbatches
+                      so far in place of c and T, so that only the whole batch must be balanced
+        router z      as hf
 """
 
 from collections.abc import Sequence
@@ -13,43 +18,63 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from trainer.moe import Routing
-
-IGNORED = -100
-"""Label of a token that costs nothing."""
+from trainer.config import LossConfig
+from trainer.model import Routing
 
 
 class RouterLosses(NamedTuple):
     """Unweighted scalars, float32; zero without mixture-of-experts layers."""
 
     load_balance: Tensor
+    """In the convention that is trained with."""
     router_z: Tensor
+    olmoe: Tensor
+    """Load balance in OLMoE's convention."""
+    hf: Tensor
+    """Load balance in Hugging Face's convention."""
 
 
-def cross_entropy(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
-    """Mean cross-entropy of each instance in nats, (B,) float32.
+def router_losses(
+    routings: Sequence[Routing],
+    top_k: int,
+    convention: str = "olmoe",
+    *,
+    visits_LE: Tensor | None = None,
+) -> RouterLosses:
+    """Load-balancing and z-loss over the layers of one microbatch.
 
-    Labels that are `IGNORED` add 0 to the sum; the divisor stays T.
+    visits_LE: for `global`, visits of all ranks and microbatches so far, this one included.
     """
-    losses = F.cross_entropy(
-        logits_BTV.flatten(0, 1).float(),
-        labels_BT.flatten(),
-        reduction="none",
-        ignore_index=IGNORED,
-    )
-    return losses.view_as(labels_BT).mean(1)
-
-
-def router_losses(routings: Sequence[Routing], top_k: int) -> RouterLosses:
-    """Load-balancing and z-loss over the layers of one microbatch."""
     if not routings:
-        return RouterLosses(torch.zeros(()), torch.zeros(()))
-    num_tokens, num_experts = routings[0].probs.shape
-    visits = len(routings) * num_tokens * top_k
-    balance = [(r.counts * r.probs.mean(0)).sum() for r in routings]
-    squares = [r.logsumexp.square().sum() for r in routings]
-    return RouterLosses(
-        torch.stack(balance).sum() * num_experts / visits, torch.stack(squares).sum() / visits
+        return RouterLosses(*(torch.zeros(()) for _ in RouterLosses._fields))
+    probs_LE = torch.stack([r.mean_probs for r in routings])
+    counts_LE = stacked_counts(routings)
+    num_experts = counts_LE.shape[1]
+    z = torch.stack([r.mean_square for r in routings]).mean()
+    olmoe = num_experts * (_shares(counts_LE) * probs_LE).sum(1).mean()
+    hf = num_experts * top_k * (_shares(counts_LE).mean(0) * probs_LE.mean(0)).sum()
+    trained = hf if convention == "hf" else olmoe
+    if convention == "global" and visits_LE is not None:
+        trained = num_experts * (_shares(visits_LE) * probs_LE).sum(1).mean()
+    return RouterLosses(trained, z / top_k if convention == "olmoe" else z, olmoe, hf)
+
+
+def stacked_counts(routings: Sequence[Routing]) -> Tensor:
+    """Visits of every layer's experts in one microbatch, (L, E) int64."""
+    return torch.stack([r.counts for r in routings])
+
+
+def explain(loss: LossConfig, top_k: int) -> str:
+    """One line: which losses a run adds, and in which scaling."""
+    even = top_k if loss.convention == "hf" else 1
+    by_k = f", divided by top_k {top_k}" if loss.convention == "olmoe" else ""
+    return (
+        f"router losses: convention {loss.convention}; load balance x {loss.load_balance:g} "
+        f"({even} when even); z x {loss.router_z:g} (mean of squared log-sum-exp{by_k})"
     )
+
+
+def _shares(counts_LE: Tensor) -> Tensor:
+    """Each expert's share of a layer's visits, (L, E) float32: c / (T k)."""
+    return counts_LE / counts_LE.sum(1, keepdim=True)

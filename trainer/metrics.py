@@ -2,9 +2,10 @@
 
 `OUT/metrics.jsonl`, a line a step: step, tokens, loss (all terms, as minimised: masked rows count
 as 0), ce (nats a token of the rows that are not masked; null where all are), lbl and z (unweighted,
-see `trainer.loss`), masked (rows of the batch left out of the cross-entropy), source_loss (ce of
-each source with such rows in the batch), grad_norm (before clipping), lr, tokens_per_s (over the
-steps since the last fetch), balance (largest load of an expert over the mean load, averaged over
+as trained with), lbl_olmoe and lbl_hf (the load balance in both conventions of `trainer.loss`),
+masked (rows of the batch left out of the cross-entropy), source_loss (ce of each source with such
+rows in the batch), grad_norm (before clipping), lr, tokens_per_s (over the steps since the last
+fetch), balance (largest load of an expert over the mean load, averaged over
 layers; 1 is even) and chain (the batch proof, hex). A resumed run continues the file exactly where
 its checkpoint stood: each step has one line.
 """
@@ -48,8 +49,8 @@ class StepFacts:
 class Layout:
     """Where a step's sums lie in one float64 vector, so that all ranks add them in one reduction.
 
-    [rows, masked rows, ce, lbl, z, ce of each source, its rows that are not masked, visits of each
-    layer's experts]
+    [rows, masked rows, ce, lbl, z, lbl_olmoe, lbl_hf, ce of each source, its rows that are not
+    masked, visits of each layer's experts]
     """
 
     sources: tuple[str, ...]
@@ -63,13 +64,13 @@ class Layout:
         source_B: Tensor,
         masked_B: Tensor,
         ce_B: Tensor,
-        router_M2: Tensor,
+        router_M4: Tensor,
         visits_MLE: Sequence[Tensor | None],
     ) -> Tensor:
         """Join one rank's step of B rows and M microbatches, on the device of `ce_B`.
 
-        source_B is a row's source, ce_B its mean cross-entropy, 0 where masked_B is true, router_M2
-        lbl and z, already divided by M.
+        source_B is a row's source, ce_B its mean cross-entropy, 0 where masked_B is true, router_M4
+        the `RouterLosses`, already divided by M.
         """
         names = torch.arange(len(self.sources), device=ce_B.device)
         member_SB = ((source_B == names[:, None]) & ~masked_B).double()
@@ -77,23 +78,29 @@ class Layout:
         rows = torch.full((1,), len(source_B), dtype=torch.float64, device=ce.device)
         masked = masked_B.double().sum(0, keepdim=True)
         visits = [v.flatten().double() for v in visits_MLE if v is not None]
-        parts = [rows, masked, ce.sum(0, keepdim=True), router_M2.double().sum(0)]
+        parts = [rows, masked, ce.sum(0, keepdim=True), router_M4.double().sum(0)]
         parts += [member_SB @ ce, member_SB.sum(1)]
         return torch.cat(parts + ([torch.stack(visits).sum(0)] if visits else []))
+
+    def visits(self, sums: Tensor) -> Tensor:
+        """Visits of each layer's experts, (layers, experts) float64, where the sums are."""
+        return sums[7 + 2 * len(self.sources) :].view(self.layers, self.experts)
 
     def unpack(self, sums: Tensor, world: int) -> dict[str, Any]:
         """Means over the batch from sums over all ranks (on the host)."""
         count = len(self.sources)
-        rows, masked, ce, lbl, z = sums[:5].tolist()
-        source_ce, source_rows, visits = sums[5:].split([count, count, self.layers * self.experts])
+        rows, masked, ce = sums[:3].tolist()
+        lbl, z, olmoe, hf = (sums[3:7] / world).tolist()
+        source_ce, source_rows = sums[7 : 7 + 2 * count].chunk(2)
         drawn = zip(self.sources, source_ce.tolist(), source_rows.tolist(), strict=True)
-        load = visits.view(self.layers, self.experts)
-        lbl, z = lbl / world, z / world
+        load = self.visits(sums)
         return {
             "loss": ce / rows + self.load_balance * lbl + self.router_z * z,
             "ce": ce / (rows - masked) if masked < rows else None,
             "lbl": lbl,
             "z": z,
+            "lbl_olmoe": olmoe,
+            "lbl_hf": hf,
             "masked": int(masked),
             "source_loss": {name: total / n for name, total, n in drawn if n},
             "balance": (load.amax(1) / load.mean(1)).mean().item() if self.layers else 1.0,

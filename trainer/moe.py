@@ -1,40 +1,30 @@
-"""Dropless token-choice mixture of experts: a router, and one seam before the experts.
+"""Dropless token-choice mixture of experts: a router, and the experts' seam (`trainer.experts`).
 
-`experts(x, ids, weights, w13, w2)` computes Σ_j w_j · down_j(silu(gate_j x) · up_j x) over a
-token's chosen experts j. Backends agree: `loop` is the oracle, `grouped_mm` the default. No token
-is dropped, counts and offsets stay on the device, and the sum over a token's experts is a gather
-with a fixed order of addition: no atomics, forward or backward.
+The router: gate, noise, choice, normalisation of the chosen weights, scale. Logits, softmax and
+statistics are float32 whatever the model computes in. OLMoE's: one matrix, softmax over all
+experts, the K largest, not renormalised.
 
-Shape suffixes: N tokens, K experts a token, M = N * K visits, E experts, D model width, F expert
-width.
+Shape suffixes: N tokens, K experts a token, E experts, D model width.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.config import ModelConfig
+from trainer.experts import BACKENDS
 
-Experts = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
+class Choice(NamedTuple):
+    """What one layer's router did with one microbatch, as tensors; all that the losses need."""
 
-@dataclass(frozen=True)
-class Routing:
-    """What one layer's router did with one microbatch; all that the router losses need.
-
-    Not a tuple on purpose: FSDP2 hooks every tensor that it finds in a block's output, and
-    gradients of the router losses reach all blocks at once, which would gather the whole model at
-    the start of backward.
-    """
-
-    probs: Tensor
-    """(N, E) softmax over all experts, float32."""
-    logsumexp: Tensor
-    """(N,) log of the sum of exponentials of the router's logits, float32."""
+    mean_probs: Tensor
+    """(E,) mean of the softmax over all experts, float32."""
+    mean_square: Tensor
+    """() mean of the squared log-sum-exp of the logits, float32."""
     counts: Tensor
     """(E,) visits that each expert got, int64."""
 
@@ -44,97 +34,127 @@ class MoE(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.top_k = config.top_k
+        self.top_k, self.settings = config.top_k, config.router
         self.router = nn.Linear(config.d_model, config.experts, bias=False)
+        if config.router.gate == "mlp":
+            self.router_out = nn.Linear(config.experts, config.experts, bias=False)
+        if config.router.noise:
+            self.noise = nn.Linear(config.d_model, config.experts, bias=False)
+        if config.router.bias_rate > 0:
+            self.register_buffer("choice_bias", torch.zeros(config.experts))
         self.w13 = nn.Parameter(torch.empty(config.experts, 2 * config.d_ff, config.d_model))
         self.w2 = nn.Parameter(torch.empty(config.experts, config.d_model, config.d_ff))
+        self.shared = None if config.shared_d_ff is None else SwiGLU(config, config.shared_d_ff)
         self.experts = BACKENDS[config.expert_backend]
 
-    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Routing]:
+    def forward(self, x_BTD: Tensor) -> tuple[Tensor, Choice]:
         """Route each token to its experts; returns (B, T, D) and what the router did."""
         x_ND = x_BTD.flatten(0, 1)
-        weights_NK, ids_NK, routing = self.route(x_ND)
+        weights_NK, ids_NK, choice = self.route(x_ND)
         y_ND = self.experts(x_ND, ids_NK, weights_NK, self.w13, self.w2)
-        return y_ND.view_as(x_BTD), routing
+        y_BTD = y_ND.view_as(x_BTD)
+        return (y_BTD if self.shared is None else y_BTD + self.shared(x_BTD)), choice
 
-    def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Routing]:
-        """Choose each token's K likeliest experts: weights (N, K) in x's type, ids (N, K), routing.
-
-        Logits and softmax are float32; the softmax is over all experts and the chosen weights are
-        not renormalised.
-        """
-        logits_NE = F.linear(x_ND.float(), self.router.weight.float())
+    def route(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Choice]:
+        """Choose each token's K experts: weights (N, K) float32, ids (N, K) int64, statistics."""
+        logits_NE = self._logits(x_ND)
         probs_NE = logits_NE.softmax(-1)
-        weights_NK, ids_NK = probs_NE.topk(self.top_k, dim=-1)
+        bias = getattr(self, "choice_bias", None)
+        ids_NK = (probs_NE if bias is None else probs_NE + bias).topk(self.top_k, dim=-1).indices
         experts_E = torch.arange(logits_NE.shape[1], device=x_ND.device)
         counts_E = (ids_NK.flatten()[:, None] == experts_E).sum(0)
-        routing = Routing(probs_NE, logits_NE.logsumexp(-1), counts_E)
-        return weights_NK.to(x_ND.dtype), ids_NK, routing
+        square = logits_NE.logsumexp(-1).square().mean()
+        choice = Choice(probs_NE.mean(0), square, counts_E)
+        return self._weights(probs_NE, logits_NE, ids_NK), ids_NK, choice
+
+    def _logits(self, x_ND: Tensor) -> Tensor:
+        logits_NE = linear_float32(x_ND, self.router.weight)
+        if self.settings.gate == "mlp":
+            logits_NE = linear_float32(logits_NE.tanh(), self.router_out.weight)
+        if self.settings.noise and self.training:
+            spread_NE = F.softplus(linear_float32(x_ND, self.noise.weight)) + 0.01
+            logits_NE = logits_NE + torch.randn_like(logits_NE) * spread_NE
+        return logits_NE
+
+    def _weights(self, probs_NE: Tensor, logits_NE: Tensor, ids_NK: Tensor) -> Tensor:
+        if self.settings.normalize == "softmax":
+            weights_NK = choose(logits_NE, ids_NK).softmax(-1)
+        else:
+            weights_NK = choose(probs_NE, ids_NK)
+            if self.settings.normalize == "topk":
+                weights_NK = weights_NK / weights_NK.sum(-1, keepdim=True)
+        return weights_NK if self.settings.scale == 1 else weights_NK * self.settings.scale
 
 
-def experts_loop(
-    x_ND: Tensor, ids_NK: Tensor, weights_NK: Tensor, w13: Tensor, w2: Tensor
-) -> Tensor:
-    """Compute one expert after another; the host waits for each. w13 (E, 2F, D), w2 (E, D, F)."""
-    y_ND = torch.zeros_like(x_ND)
-    for expert in range(w13.shape[0]):
-        tokens, choice = (ids_NK == expert).nonzero(as_tuple=True)
-        gate, up = F.linear(x_ND[tokens], w13[expert]).chunk(2, dim=-1)
-        out = F.linear(F.silu(gate) * up, w2[expert])
-        y_ND = y_ND.index_add(0, tokens, out * weights_NK[tokens, choice, None])
-    return y_ND
+class SwiGLU(nn.Module):
+    """down(silu(gate x) * up x) (Shazeer 2020), of every token."""
+
+    def __init__(self, config: ModelConfig, width: int) -> None:
+        super().__init__()
+        self.w13 = nn.Linear(config.d_model, 2 * width, bias=False)
+        self.w2 = nn.Linear(width, config.d_model, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Return (B, T, D)."""
+        gate, up = self.w13(x_BTD).chunk(2, dim=-1)
+        y_BTD: Tensor = self.w2(F.silu(gate) * up)
+        return y_BTD
 
 
-def experts_grouped_mm(
-    x_ND: Tensor, ids_NK: Tensor, weights_NK: Tensor, w13: Tensor, w2: Tensor
-) -> Tensor:
-    """Compute all experts in two grouped products. w13 (E, 2F, D), w2 (E, D, F)."""
-    ends_E, order_M = group_ends(ids_NK.flatten(), w13.shape[0])
-    place_M = order_M.argsort()
-    x_MD = _Spread.apply(x_ND, order_M, place_M)
-    gate_MF, up_MF = F.grouped_mm(x_MD, w13.mT, offs=ends_E).chunk(2, dim=-1)
-    y_MD = F.grouped_mm(F.silu(gate_MF) * up_MF, w2.mT, offs=ends_E)
-    y_NKD = _Permute.apply(y_MD, place_M, order_M).unflatten(0, ids_NK.shape)
-    return (y_NKD * weights_NK[..., None]).sum(1)
+def linear_float32(x_ND: Tensor, weight_ED: Tensor) -> Tensor:
+    """Product with a small matrix, exact in float32 for bfloat16 inputs too. Returns (N, E).
 
-
-def group_ends(ids_M: Tensor, num_experts: int) -> tuple[Tensor, Tensor]:
-    """Sort visits by expert, ties by token: ends (E,) int32 of the runs, and the order (M,).
-
-    A binary search in place of a count: no atomics, and nothing that the host waits for.
+    bfloat16 products are exact in float32, so tensor cores that add in float32 lose nothing.
     """
-    sorted_M, order_M = ids_M.sort(stable=True)
-    experts_E = torch.arange(num_experts, device=ids_M.device)
-    return torch.searchsorted(sorted_M, experts_E, right=True, out_int32=True), order_M
+    if x_ND.is_cuda and x_ND.dtype == weight_ED.dtype == torch.bfloat16:
+        logits_NE: Tensor = _wide_product(x_ND, weight_ED)
+        return logits_NE
+    return F.linear(x_ND.float(), weight_ED.float())
 
 
-BACKENDS: dict[str, Experts] = {"grouped_mm": experts_grouped_mm, "loop": experts_loop}
+def choose(values_NE: Tensor, ids_NK: Tensor) -> Tensor:
+    """Gather values[n, ids[n, :]]; gradients go back without scattering. Returns (N, K)."""
+    chosen_NK: Tensor = _Choose.apply(values_NE, ids_NK)
+    return chosen_NK
 
 
-class _Spread(torch.autograd.Function):
-    """Copy each token to its visits, sorted by expert; gradients are gathered back and summed."""
-
-    @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, order_M: Tensor, place_M: Tensor) -> Tensor:
-        ctx.save_for_backward(place_M)
-        ctx.num_tokens = x_ND.shape[0]
-        return x_ND[order_M // (order_M.shape[0] // x_ND.shape[0])]
+class _Choose(torch.autograd.Function):
+    """A gather whose backward is a sum over K of comparisons: fused, no atomics."""
 
     @staticmethod
-    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor, None, None]:
-        (place_M,) = ctx.saved_tensors
-        return grad_MD[place_M].unflatten(0, (ctx.num_tokens, -1)).sum(1), None, None
-
-
-class _Permute(torch.autograd.Function):
-    """Reorder rows; gradients go by the inverse, where plain indexing would scatter and add."""
+    def forward(ctx: Any, values_NE: Tensor, ids_NK: Tensor) -> Tensor:
+        ctx.save_for_backward(ids_NK)
+        ctx.width = values_NE.shape[1]
+        return values_NE.gather(1, ids_NK)
 
     @staticmethod
-    def forward(ctx: Any, x_MD: Tensor, index_M: Tensor, inverse_M: Tensor) -> Tensor:
-        ctx.save_for_backward(inverse_M)
-        return x_MD[index_M]
+    def backward(ctx: Any, grad_NK: Tensor) -> tuple[Tensor, None]:
+        (ids_NK,) = ctx.saved_tensors
+        experts_E = torch.arange(ctx.width, device=ids_NK.device)
+        hit_NKE = ids_NK[..., None] == experts_E
+        return (grad_NK[..., None] * hit_NKE).sum(1), None
 
-    @staticmethod
-    def backward(ctx: Any, grad_MD: Tensor) -> tuple[Tensor, None, None]:
-        (inverse_M,) = ctx.saved_tensors
-        return grad_MD[inverse_M], None, None
+
+@torch.library.custom_op("dolmix::wide_product", mutates_args=())
+def _wide_product(x_ND: Tensor, weight_ED: Tensor) -> Tensor:
+    return torch.mm(x_ND, weight_ED.t(), out_dtype=torch.float32)
+
+
+@_wide_product.register_fake
+def _(x_ND: Tensor, weight_ED: Tensor) -> Tensor:
+    return x_ND.new_empty((x_ND.shape[0], weight_ED.shape[0]), dtype=torch.float32)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    del output
+    ctx.save_for_backward(*inputs)
+
+
+def _gradients(ctx: Any, grad_NE: Tensor) -> tuple[Tensor, Tensor]:
+    x_ND, weight_ED = ctx.saved_tensors
+    grad = grad_NE.to(x_ND.dtype)
+    return grad @ weight_ED, grad.t() @ x_ND
+
+
+_register: Callable[..., None] = _wide_product.register_autograd
+_register(_gradients, setup_context=_save)

@@ -1,14 +1,15 @@
 """Processes, devices and sharding.
 
-Each block and the rest of the model are FSDP2 groups over one axis of all ranks: parameters,
-gradients and optimiser state are cut along their first axis, and gathered where they are used. On
-CUDA compute is bfloat16 with float32 master weights and float32 reduction; on the CPU all is
-float32. Small facts about the batch travel between hosts over gloo, so that no device waits for
-them.
+Each block and the rest of the model are FSDP2 groups: parameters, gradients and optimiser state are
+cut along their first axis over the ranks of a replica, and gathered where they are used. On CUDA
+compute is bfloat16 with float32 master weights and float32 reduction; on the CPU all is float32.
+One rank whose state is in the type that it computes in needs no sharding and has none. Small facts
+about the batch travel between hosts over gloo, so that no device waits for them.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,13 +19,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dolmix.errors import UsageError
-from trainer.config import ModelConfig, TrainConfig
+from trainer import experts
+from trainer.config import TrainConfig
 from trainer.model import Model, initial_value
 
 TIMEOUT = timedelta(minutes=30)
@@ -38,6 +40,7 @@ class World:
     size: int
     device: torch.device
     mesh: DeviceMesh
+    """All ranks, or (replica, rank within it)."""
 
     @property
     def is_first(self) -> bool:
@@ -95,7 +98,7 @@ def join_world(config: TrainConfig) -> Iterator[World]:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
         size = dist.get_world_size()
-        yield World(dist.get_rank(), size, device, init_device_mesh(device.type, (size,)))
+        yield World(dist.get_rank(), size, device, _mesh(config, size, device))
     finally:
         dist.destroy_process_group()
 
@@ -119,35 +122,100 @@ def choose_device(config: TrainConfig) -> torch.device:
     return device
 
 
-def build_model(config: ModelConfig, world: World, *, seed: int) -> Model:
-    """Build the sharded model; its initial weights do not depend on the number of ranks."""
-    with torch.device("meta"):
-        model = Model(config)
-    policy = MixedPrecisionPolicy(
-        param_dtype=torch.bfloat16 if world.device.type == "cuda" else None,
-        reduce_dtype=torch.float32,
-        # Rotary angles must stay float32; everything else follows the embedding's type by itself.
-        cast_forward_inputs=False,
+def _mesh(config: TrainConfig, size: int, device: torch.device) -> DeviceMesh:
+    replicas = config.parallel.replicas
+    if size % replicas:
+        raise UsageError(
+            f"parallel.replicas: {replicas}, but {size} processes do not share evenly in so many "
+            "groups. Choose a divisor."
+        )
+    if replicas == 1:
+        return init_device_mesh(device.type, (size,))
+    return init_device_mesh(
+        device.type, (replicas, size // replicas), mesh_dim_names=("replica", "shard")
     )
-    for block in model.blocks:
-        fully_shard(block, mesh=world.mesh, mp_policy=policy)
-    fully_shard(model, mesh=world.mesh, mp_policy=policy)
+
+
+Draw = Callable[..., Tensor]
+"""Draws a parameter's initial value: (name, shape, *, seed, std), float32."""
+
+
+def build_model(config: TrainConfig, world: World, *, draw: Draw = initial_value) -> Model:
+    """Build the sharded model; its initial weights do not depend on the number of ranks."""
+    state = getattr(torch, config.precision.state)
+    with torch.device("meta"):
+        model = Model(config.model).to(state)
+    parallel = config.parallel
+    model.recompute_blocks = parallel.recompute == "blocks"
+    experts.keep_inputs = parallel.recompute == "none"
+    if parallel.compile or (parallel.compile is None and world.device.type == "cuda"):
+        for block in model.blocks:
+            block.compile()
+    if world.size > 1 or compute_type(config, world) != state or world.device.type == "cpu":
+        _shard(model, config, world)
     model.to_empty(device=world.device)
-    _initialise(model, seed=seed, std=config.init_std)
+    _initialise(model, config, draw)
     return model
 
 
+def compute_type(config: TrainConfig, world: World) -> torch.dtype:
+    """Type of weights and activations in forward and backward."""
+    default = "bfloat16" if world.device.type == "cuda" else "float32"
+    kind: torch.dtype = getattr(torch, config.precision.compute or default)
+    return kind
+
+
+def last_of_step(model: Model, config: TrainConfig, *, last: bool) -> None:
+    """Tell a sharded model, before a microbatch's forward, whether it is the step's last one."""
+    if isinstance(model, FSDPModule) and config.parallel.comm == "step":
+        model.set_requires_gradient_sync(last)
+        model.set_reshard_after_backward(last)
+
+
+def _shard(model: Model, config: TrainConfig, world: World) -> None:
+    policy = MixedPrecisionPolicy(
+        param_dtype=compute_type(config, world),
+        reduce_dtype=getattr(torch, config.precision.reduce),
+        # Rotary angles must stay float32; everything else follows the embedding's type by itself.
+        cast_forward_inputs=False,
+    )
+    once = config.parallel.comm == "step"
+    for block in model.blocks:
+        fully_shard(block, mesh=world.mesh, mp_policy=policy, reshard_after_forward=not once)
+    fully_shard(model, mesh=world.mesh, mp_policy=policy)
+
+
 @torch.no_grad()
-def _initialise(model: Model, *, seed: int, std: float) -> None:
-    for name, parameter in model.named_parameters():
-        value = initial_value(name, parameter.shape, seed=seed, std=std).to(parameter.device)
-        assert isinstance(parameter, DTensor)
-        # No source rank: every rank cuts its part from the whole that it drew itself.
-        parameter.copy_(
-            distribute_tensor(
-                value, parameter.device_mesh, parameter.placements, src_data_rank=None
-            )
-        )
+def _initialise(model: Model, config: TrainConfig, draw: Draw) -> None:
+    for block in model.blocks:
+        if hasattr(block.mlp, "choice_bias"):  # float32 whatever the state: its steps are small
+            block.mlp.choice_bias = torch.zeros(config.model.experts, device=block.mlp.w2.device)
+    named = [*model.named_parameters()]
+
+    def value_of(item: tuple[str, nn.Parameter]) -> Tensor:
+        return draw(item[0], item[1].shape, seed=config.seed, std=config.model.init_std)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        # A few at a time: whole parameters of all layers at once may not fit the host.
+        for some in batched(named, torch.get_num_threads()):
+            for (_, parameter), value in zip(some, pool.map(value_of, some), strict=True):
+                _fill(parameter, value)
+
+
+def _fill(parameter: Tensor, value: Tensor) -> None:
+    if not isinstance(parameter, DTensor):
+        parameter.copy_(value)
+        return
+    value = value.to(parameter.device, parameter.dtype)
+    # No source rank: every rank cuts its part from the whole that it drew itself.
+    parameter.copy_(
+        distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    )
+
+
+def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut a sequence into runs of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _threads_each() -> int:

@@ -22,7 +22,7 @@ def test_time_left_follows_the_tokens(
     )
     metrics.start(0, 0)
     clock[0] = 10.0
-    sums = layout.pack(torch.zeros(1), torch.zeros(1, dtype=torch.bool), one, torch.ones(1, 2), [])
+    sums = layout.pack(torch.zeros(1), torch.zeros(1, dtype=torch.bool), one, torch.ones(1, 4), [])
     metrics.add(StepFacts(2, 100, 0.1, None), sums, one)
     metrics.fetch(1)
     metrics.close()

@@ -1,80 +1,123 @@
-"""The expert seam: backends agree, forward and backward, whatever the router chooses."""
+"""The router: every gate and every normalisation against plain sums; balancing by bias."""
 
-import hypothesis.strategies as st
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from hypothesis import given, settings
-from torch import Tensor
+from torch.nn.functional import softplus
 
-from trainer.moe import Experts, _Permute, _Spread, experts_grouped_mm, experts_loop, group_ends
+from trainer.checkpoint import complete
+from trainer.config import ModelConfig, TrainConfig
+from trainer.moe import MoE
+from trainer.weights import open_weights
 
-
-def draw(
-    num_tokens: int, top_k: int, num_experts: int, seed: int, *, used: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Draw inputs of the seam; only the first `used` experts are ever chosen."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator).requires_grad_()
-
-    ids = torch.stack(
-        [torch.randperm(used, generator=generator)[:top_k] for _ in range(num_tokens)]
-    )
-    weights = torch.rand((num_tokens, top_k), generator=generator).requires_grad_()
-    w13, w2 = normal(num_experts, 16, 8), normal(num_experts, 8, 8)
-    return normal(num_tokens, 8), ids, weights, w13, w2
+TINY: dict[str, Any] = {
+    "vocab": 40, "d_model": 8, "layers": 1, "heads": 1, "experts": 5, "top_k": 2, "d_ff": 8,
+}  # fmt: skip
 
 
-def run(backend: Experts, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Output and the gradients of x, weights, w13 and w2 for a fixed cotangent."""
-    wanted = [t for t in inputs if t.requires_grad]
-    y = backend(*inputs)
-    cotangent = torch.linspace(-1, 1, y.numel()).view_as(y)
-    return [y, *torch.autograd.grad((y * cotangent).sum(), wanted)]
+def build(**changes: Any) -> MoE:
+    """Build one layer with random weights."""
+    layer = MoE(ModelConfig(**(TINY | changes)))
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator))
+    return layer
 
 
-@settings(deadline=None, max_examples=25)
-@given(
-    num_tokens=st.integers(1, 9),
-    num_experts=st.integers(1, 7),
-    top_k=st.integers(1, 3),
-    unused=st.integers(0, 4),
-    seed=st.integers(0, 999),
-)
-def test_grouped_mm_equals_the_loop(
-    num_tokens: int, num_experts: int, top_k: int, unused: int, seed: int
+X = torch.randn((6, 8), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("normalize", ["none", "topk", "softmax"])
+@pytest.mark.parametrize("gate", ["linear", "mlp"])
+def test_weights_follow_their_definition(gate: str, normalize: str) -> None:
+    """Token by token: logits of the gate, the two largest, their weights, times the scale."""
+    layer = build(router={"gate": gate, "normalize": normalize, "scale": 2.5})
+    weights, ids, _ = layer.route(X)
+    for n, x in enumerate(X):
+        logits = layer.router.weight @ x
+        if gate == "mlp":
+            logits = layer.router_out.weight @ logits.tanh()
+        probs = (logits - logits.max()).exp()
+        probs = probs / probs.sum()
+        best = sorted(range(5), key=lambda e: -probs[e].item())[:2]
+        assert ids[n].tolist() == best
+        expected = probs[best]
+        if normalize == "topk":
+            expected = expected / expected.sum()
+        if normalize == "softmax":
+            expected = logits[best].exp() / logits[best].exp().sum()
+        torch.testing.assert_close(weights[n], 2.5 * expected)
+
+
+def test_gradients_of_the_router_are_those_of_plain_indexing() -> None:
+    """The written-out backward of choosing equals autograd's through gather."""
+    layer = build()
+    weights, ids, _ = layer.route(X)
+    (weights * torch.linspace(-1, 1, 12).view(6, 2)).sum().backward()
+    found = layer.router.weight.grad
+    layer.router.weight.grad = None
+    plain = (X @ layer.router.weight.t()).softmax(-1).gather(1, ids)
+    (plain * torch.linspace(-1, 1, 12).view(6, 2)).sum().backward()
+    torch.testing.assert_close(found, layer.router.weight.grad)
+
+
+def test_noise_is_for_training_only() -> None:
+    """With noise on, training draws around the logits by softplus + 0.01; evaluation does not."""
+    layer = build(router={"noise": True})
+    spread = softplus(X @ layer.noise.weight.t()) + 0.01
+    quiet = layer.eval()._logits(X)
+    layer.train()
+    torch.manual_seed(1)
+    drawn = torch.stack([layer._logits(X) for _ in range(4000)]).detach()
+    torch.testing.assert_close(quiet, X @ layer.router.weight.t())
+    torch.testing.assert_close(drawn.std(0) / spread, torch.ones(6, 5), atol=0.06, rtol=0)
+
+
+def test_the_bias_chooses_but_does_not_weigh() -> None:
+    """A bias moves visits to its expert, whose weight stays its own probability."""
+    layer = build(router={"bias_rate": 0.001})
+    before, _, _ = layer.route(X)
+    layer.choice_bias[4] = 10
+    weights, ids, choice = layer.route(X)
+    probs = (X @ layer.router.weight.t()).softmax(-1)
+    assert (ids[:, 0] == 4).all()
+    assert choice.counts[4] == 6
+    torch.testing.assert_close(weights, probs.gather(1, ids))
+    assert not torch.equal(weights, before)
+
+
+def test_the_shared_expert_adds_to_the_routed_ones() -> None:
+    """A layer with a shared expert is the layer without it plus a SwiGLU of every token."""
+    layer = build(shared_d_ff=16)
+    assert layer.shared is not None
+    whole, _ = layer(X[None])
+    shared, layer.shared = layer.shared, None
+    routed, _ = layer(X[None])
+    torch.testing.assert_close(whole, routed + shared(X[None]))
+
+
+def test_bias_balances_over_training(
+    configure: Callable[..., TrainConfig], train: Callable[..., bool], small_model: dict[str, Any]
 ) -> None:
-    """Outputs and all gradients agree, with idle experts and with a single token."""
-    top_k = min(top_k, num_experts)
-    used = max(top_k, num_experts - unused)
-    inputs = draw(num_tokens, top_k, num_experts, seed, used=used)
-    for ours, oracle in zip(
-        run(experts_grouped_mm, inputs), run(experts_loop, inputs), strict=True
-    ):
-        torch.testing.assert_close(ours, oracle, atol=1e-5, rtol=1e-5)
+    """After n steps each bias is a sum of n steps of the rate; a resumed run has the same ones."""
+    model = small_model | {"router": {"bias_rate": 0.25}}
+    train(configure("whole", model=model, max_steps=5))
+    train(configure("halves", model=model, max_steps=2))
+    train(configure("halves", model=model, max_steps=5))
+    found = []
+    for name in ("whole", "halves"):
+        path = complete(configure(name).output / "checkpoints")[-1]
+        weights = open_weights(path)
+        bias = torch.empty(4)
+        from trainer.checkpoint import load
 
-
-def test_gradients_match_finite_differences() -> None:
-    """The hand-written backward of copying and reordering is the derivative of the forward."""
-    _, order = group_ends(torch.tensor([2, 0, 1, 2, 0, 2]), 3)
-    place = order.argsort()
-    tokens, visits = (torch.rand(n, 4, dtype=torch.float64).requires_grad_() for n in (3, 6))
-    assert torch.autograd.gradcheck(_Spread.apply, (tokens, order, place))
-    assert torch.autograd.gradcheck(_Permute.apply, (visits, place, order))
-
-
-def test_equal_inputs_give_equal_bits() -> None:
-    """Two runs of forward and backward agree bit for bit."""
-    inputs = draw(64, 3, 6, 5, used=6)
-    first, second = run(experts_grouped_mm, inputs), run(experts_grouped_mm, inputs)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-@pytest.mark.parametrize("ids", [[2, 0, 2, 1, 2], [3, 3, 3], [0]])
-def test_group_ends_are_cumulative_counts(ids: list[int]) -> None:
-    """Ends are the running counts of visits; those of one expert stay in token order."""
-    ends, order = group_ends(torch.tensor(ids), 4)
-    assert ends.dtype == torch.int32
-    assert ends.tolist() == [sum(i <= e for i in ids) for e in range(4)]
-    assert order.tolist() == sorted(range(len(ids)), key=lambda n: (ids[n], n))
+        load(path, {"model.blocks.1.mlp.choice_bias": bias}, alone=True)
+        found.append(bias)
+        assert weights.model.router.bias_rate == 0.25
+    assert torch.equal(*found)
+    assert (found[0] / 0.25 == (found[0] / 0.25).round()).all()
+    assert found[0].abs().max() > 0
+    assert found[0].abs().max() <= 5 * 0.25

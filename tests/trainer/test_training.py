@@ -232,3 +232,37 @@ def test_non_finite_loss_stops_the_run(configure: Configure, train: Train) -> No
     assert f"step {step}: loss nan" in str(caught.value)
     assert f"dolmix order show {config.lock} --step {step}" in str(caught.value)
     assert complete(config.output / "checkpoints") == []
+
+
+@pytest.mark.parametrize(
+    "parallel",
+    [{"recompute": "blocks"}, {"recompute": "experts"}, {"comm": "step"}, {"loss_chunk": 5}],
+    ids=str,
+)
+def test_how_memory_is_spent_changes_nothing(
+    configure: Configure, train: Train, small_model: dict[str, Any], parallel: dict[str, Any]
+) -> None:
+    """Computing again, gathering once a step and small chunks of logits keep losses and norms."""
+    model = small_model | {"expert_backend": "triton"}
+    plain = configure("plain", model=model, max_steps=3)
+    other = configure("other", model=model, max_steps=3, parallel=parallel)
+    train(plain)
+    train(other)
+    for a, b in zip(metrics(plain.output), metrics(other.output), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-6)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-5)
+
+
+@pytest.mark.parametrize("convention", ["hf", "global"])
+def test_other_conventions_are_minimised_and_logged(
+    configure: Configure, train: Train, convention: str
+) -> None:
+    """The loss that is trained holds the convention's balance; both published ones are logged."""
+    config = configure(loss={"convention": convention, "load_balance": 0.5}, max_steps=3)
+    train(config)
+    for line in metrics(config.output):
+        expected = line["ce"] + 0.5 * line["lbl"] + 0.001 * line["z"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-12)
+        assert line["lbl_hf"] == pytest.approx(2 * line["lbl_olmoe"], rel=0.2)
+        same = line["lbl_hf"] if convention == "hf" else line["lbl_olmoe"]
+        assert line["lbl"] == pytest.approx(same, rel=0.2)

@@ -69,10 +69,10 @@ def written_out_loss(
     """Loss of one microbatch: its share of the batch's cross-entropy, and of the router losses."""
     logits, routings = model(part[:, :-1])
     ce = cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="sum")
-    tokens, experts = routings[0].probs.shape
-    visits = len(routings) * tokens * config.model.top_k
-    balance = torch.stack([(r.counts * r.probs.sum(0)).sum() / tokens for r in routings]).sum()
-    z = torch.stack([(r.logsumexp**2).sum() for r in routings]).sum() / visits
+    visits = sum(r.counts.sum() for r in routings)
+    experts = config.model.experts
+    balance = torch.stack([(r.counts * r.mean_probs).sum() for r in routings]).sum()
+    z = torch.stack([r.mean_square for r in routings]).mean() / config.model.top_k
     router = 0.5 * balance * experts / visits + 0.3 * z
     loss: torch.Tensor = ce / (num_rows * (part.shape[1] - 1)) + router / num_parts
     return loss
