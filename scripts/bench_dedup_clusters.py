@@ -237,14 +237,19 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true", help="1x, 4x and 16x on disk")
     parser.add_argument("--documents", type=int, default=UNIT, help="documents of a row, or of 1x")
     parser.add_argument("--memory", type=int, default=1 << 33, help="bytes for clusters")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", type=Path, help="also write the rows here, as a list")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         print(json.dumps(measure(given.one, given.documents, given.memory)))
         return
     found = growth(given.documents) if given.growth else rows(given.documents)
-    print(json.dumps(found, indent=1) if given.json else table(found))
+    print(table(found))
+    if given.json:
+        each = [
+            {**row, "value": row.get("documents_per_s"), "unit": "documents/s"} for row in found
+        ]
+        given.json.write_text(json.dumps(each, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

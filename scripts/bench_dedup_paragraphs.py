@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import bench_table
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -162,11 +163,15 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=MEGABYTES)
     beside = sorted((shared_folder().parent / "eval").glob("*.jsonl.gz"))
     parser.add_argument("--sets", nargs="*", default=[str(path) for path in beside])
+    parser.add_argument("--json", type=Path, help="also write the rows here, as a list")
     given = parser.parse_args()
     documents = web_documents([], given.megabytes, distinct=True)
     print(f"{machine()}; {documents.megabytes:.0f} MB, {len(documents.records):,} documents")
-    for name, speed, about in rows(documents, given.sets):
-        print(f"{name:42} {speed:8.1f} MB/s/core  {about}")
+    found = (
+        {"name": name, "value": speed, "unit": "MB/s", "peer": None, "about": about}
+        for name, speed, about in rows(documents, given.sets)
+    )
+    bench_table.write(list(bench_table.printed(found)), given.json)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,14 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import bench_table  # puts the repository on the path
 import numpy as np
 import pyarrow as pa
+from bench_table import Row
 from numpy.typing import NDArray
 
 from dolmix import __version__
@@ -59,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--full", action="store_true", help="a billion tokens")
     parser.add_argument("--readers", default=".venvs/readers", help="folder of peers' packages")
+    parser.add_argument("--json", type=Path, help="also write the rows here, as a list")
     given = parser.parse_args()
     sys.path.append(given.readers)
     warnings.simplefilter("ignore")
@@ -67,14 +71,24 @@ def main() -> None:
         root = Path(folder)
         store = write_store(root, 1_000_000_000 if given.full else 200_000_000)
         print(f"{store.num_tokens:,} tokens, {store.num_documents:,} documents, one core\n")
-        print(f"{'reader':<38} {'version':<10} {'reads/s':>10} {'MB/s':>8}")
         numbers = np.random.default_rng(1).permutation(len(open_instances(store, LENGTH)))
-        for reader in readers(root, store):
-            rate = reads_per_second(reader, numbers)
-            size = rate * reader.tokens * store.dtype.itemsize / 1e6
-            print(f"{reader.name:<38} {reader.kind:<10} {rate:>10,.0f} {size:>8,.0f}", flush=True)
-        print()
-        print_once(root, store)
+        rows = chain(read_rows(root, store, numbers), once(root, store))
+        bench_table.write(list(bench_table.printed(rows)), given.json)
+
+
+def read_rows(root: Path, store: Store, numbers: NDArray[np.int64]) -> Iterator[Row]:
+    """Measure reads a second of every reader; peers stand beside our batches as they are stored."""
+    ours: float | None = None
+    for reader in readers(root, store):
+        rate = reads_per_second(reader, numbers)
+        ours = ours or rate
+        found: Row = {"name": f"{reader.name}, {reader.kind}", "value": rate, "unit": "reads/s"}
+        if reader.kind == __version__:
+            yield found | {"peer": None, "peer_value": None, "ratio": None}
+        else:
+            peer = found["name"]
+            named = {"name": f"instances, beside {peer}", "value": ours, "unit": "reads/s"}
+            yield named | {"peer": peer, "peer_value": rate, "ratio": ours / rate}
 
 
 def readers(root: Path, store: Store) -> Iterator[Reader]:
@@ -357,17 +371,17 @@ def rows_of(store: Store) -> Iterator[NDArray[np.uint16]]:
         yield np.array(instances.tokens(number))
 
 
-def print_once(root: Path, store: Store) -> None:
+def once(root: Path, store: Store) -> Iterator[Row]:
     """Time what is done once a store, and opening one of many shards."""
     began = time.process_time()
     pack = make_pack(store, sequence_length=LENGTH + 1, packing="bestfit")
     seconds = time.process_time() - began
     made = f"{pack.num_instances:,} instances of {store.num_documents:,} documents"
-    print(f"bestfit pack   {seconds:.2f} s, {made}")
+    yield {"name": f"bestfit pack, {made}", "value": seconds, "unit": "s"}
     began = time.process_time()
     make_repeat_mask(open_instances(store, LENGTH))
     rate = store.num_tokens / (time.process_time() - began)
-    print(f"repeat flags   {rate / 1e6:,.0f} million tokens/s")
+    yield {"name": "repeat flags", "value": rate / 1e6, "unit": "M tokens/s"}
     with StoreWriter(
         root / "many@1",
         source="many",
@@ -385,7 +399,7 @@ def print_once(root: Path, store: Store) -> None:
         began = time.perf_counter()
         open_store(root / "many@1")
         times.append(time.perf_counter() - began)
-    print(f"open a store of 10,000 shards   {min(times):.3f} s")
+    yield {"name": "open a store of 10,000 shards, wall", "value": min(times), "unit": "s"}
 
 
 if __name__ == "__main__":

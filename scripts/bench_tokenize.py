@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bench_table
 import bench_texts
 import numpy as np
 import orjson
@@ -62,7 +63,7 @@ if __name__ == "__main__":
 
 
 def main() -> None:
-    """Measure, print one JSON object a row, and write them as a list if asked."""
+    """Measure, print a table, and write its rows as JSON if asked."""
     arguments = parse()
     if arguments.child:
         print(json.dumps(tokenize(arguments.child, arguments.tokenizer[0])))
@@ -80,10 +81,25 @@ def main() -> None:
                 rows += peer_rows(folder, tokenizer)
             shutil.rmtree(folder / "store")
         rows += open_rows(folder / "many")
-    for row in rows:
-        print(json.dumps(row))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    bench_table.write(list(bench_table.printed(map(table_row, rows))), arguments.json)
+
+
+def table_row(row: dict[str, Any]) -> bench_table.Row:
+    """Turn what was measured into a row of the table; what else was is in its `more`."""
+    about = [row[key] for key in ("tokenizer", "threads", "shards") if key in row]
+    value = row["seconds"] if "seconds" in row else row["mb_s"]
+    peer, ratio = None, row.get("times_tokenizers")
+    if ratio is not None:
+        peer = "tokenizers, encode alone"
+    return {
+        "name": ", ".join([row["row"], *map(str, about)]),
+        "value": value,
+        "unit": "s" if "seconds" in row else "MB/s",
+        "peer": peer,
+        "peer_value": value / ratio if ratio else None,
+        "ratio": ratio,
+        "more": row,
+    }
 
 
 def parse() -> argparse.Namespace:

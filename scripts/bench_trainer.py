@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--no-check", action="store_true")
     parser.add_argument("--profile", help="variant to take a table of kernels of")
     parser.add_argument("--extra", default="{}", help="more variants, JSON")
+    parser.add_argument("--json", type=Path, help="also write the rows here, as a list")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -113,7 +114,10 @@ def main() -> None:
     if not options.no_peer:
         name = "Hugging Face, 4 x 4096, recomputed" + (f", {gpus} GPUs" if gpus > 1 else "")
         jobs.append({"kind": "peer", "name": name, "rows": 4, "gpus": gpus})
-    report(options.out, [spawn(job, options.out) for job in jobs])
+    results = [spawn(job, options.out) for job in jobs]
+    report(options.out, results)
+    if options.json:
+        options.json.write_text(json.dumps(table_rows(results), indent=1) + "\n")
 
 
 def spawn(job: dict[str, Any], out: Path) -> dict[str, Any]:
@@ -511,6 +515,25 @@ def lock_of(out: Path, rows: int) -> Path:
         (out / f"mix-{rows}.yaml").write_text(text)
         resolve(load_mix(out / f"mix-{rows}.yaml"), text, out).write(path)
     return path
+
+
+def table_rows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn what was measured into rows of name, value, unit, and the peer of the same run."""
+    done = [r for r in results if "tokens_per_s" in r]
+    peer = next((r for r in done if r["name"].startswith("Hugging")), None)
+    rows = []
+    for r in done:
+        beside = None if peer is None or r is peer else peer
+        speed = None if beside is None else beside["tokens_per_s"]
+        rows.append({
+            "name": f"{r['name']}, {r['device']}",
+            "value": r["tokens_per_s"],
+            "unit": "tokens/s/GPU",
+            "peer": None if beside is None else beside["name"],
+            "peer_value": speed,
+            "ratio": None if speed is None else r["tokens_per_s"] / speed,
+        })  # fmt: skip
+    return rows
 
 
 def report(out: Path, results: list[dict[str, Any]]) -> None:
