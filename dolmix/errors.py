@@ -70,6 +70,10 @@ class LockError(DolmixError):
     """A lock that does not fit its stores, or a file that is no lock."""
 
 
+class LedgerError(DolmixError):
+    """A ledger that was changed by hand, is of another lock, or is not what a checkpoint saw."""
+
+
 class OrderError(DolmixError):
     """A place outside the order: step, slot, instance or document."""
 

@@ -7,7 +7,10 @@ dropped in silence: it stops the run with file, line and cause, or, under `on_ba
 skip}`, is reported with them.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
@@ -18,6 +21,8 @@ from dolmix.config import Frac, Schema
 from dolmix.document import TextBatch
 from dolmix.errors import DataError
 from dolmix.files import parquet
+from dolmix.files.pages import Page, Warc
+from dolmix.files.part_pages import BadPage, PartPages
 from dolmix.files.parts import Part, Split, plan_parts
 from dolmix.files.paths import identify
 from dolmix.files.records import (
@@ -27,7 +32,9 @@ from dolmix.files.records import (
     BadValueError,
     FieldPaths,
     Keys,
+    Row,
     Rows,
+    json_at,
     parse_record,
     split_lines,
 )
@@ -40,6 +47,7 @@ __all__ = [
     "Part",
     "PartReader",
     "Split",
+    "Warc",
     "plan_parts",
     "read_part",
 ]
@@ -79,6 +87,8 @@ def read_part(
     bad: BadRecords,
     report: Callable[[BadRecord], None],
     *,
+    warc: Warc = Warc(),  # noqa: B008 - frozen
+    kept_pages: Path | None = None,
     batch_documents: int = BATCH_DOCUMENTS,
     batch_bytes: int = BATCH_BYTES,
 ) -> "PartReader":
@@ -86,6 +96,9 @@ def read_part(
 
     extra     dotted paths for `TextBatch.fields`, each value as JSON text, null where absent
     report    called with each bad record, in order, under `policy: skip`
+    warc      how WARC and WET files are read
+    kept_pages  file that holds what an earlier reading of this WARC part gave, or will; None keeps
+              nothing
     batch_*   a batch is closed by the document that reaches either
 
     Iterating raises DataError for a file that cannot be opened, and under `policy: fail` for the
@@ -95,14 +108,18 @@ def read_part(
         raise ValueError(
             f"{part.path}: ids made of record numbers need whole files: plan with splittable=False"
         )
-    return PartReader(part, fields, extra, bad, report, (batch_documents, batch_bytes))
+    limits = (batch_documents, batch_bytes)
+    return PartReader(part, fields, extra, bad, report, limits, warc=warc, kept=kept_pages)
 
 
 class PartReader:
     """Documents of one part, in order; iterate once. The counts are final when that has ended.
 
-    num_records   records seen, bad ones included; blank lines are none
-    num_lines     lines (JSONL, blank ones included) or rows (Parquet), as far as they are known
+    num_records   records seen, bad ones included; blank lines are none, nor are WARC records of
+                  types that are no documents
+    num_lines     lines (JSONL, blank ones included), rows (Parquet) or records of any type (WARC),
+                  as far as they are known
+    warc_records  WARC records by type, bad ones not among them
     num_bad       bad records: each reported one, all rows that a damaged row group lost, and all
                   lines decoded from a damaged stream that cannot be trusted
     text_bytes    UTF-8 bytes of the documents' texts
@@ -116,8 +133,13 @@ class PartReader:
         bad: BadRecords,
         report: Callable[[BadRecord], None],
         limits: tuple[int, int],
+        *,
+        warc: Warc = Warc(),  # noqa: B008 - frozen
+        kept: Path | None = None,
     ) -> None:
         self.part = part
+        self.warc_records: Counter[str] = Counter()
+        self._warc, self._kept = warc, kept
         self.num_records = self.num_lines = self.num_bad = self.text_bytes = 0
         self._paths = FieldPaths(
             text=_keys(fields.text),
@@ -132,11 +154,11 @@ class PartReader:
     def __iter__(self) -> Iterator[TextBatch]:
         """Yield the documents as batches of at least one."""
         _check_unchanged(self.part)
-        batches = self._jsonl() if self.part.kind == "jsonl" else self._parquet()
-        for batch in batches:
+        read = {"jsonl": self._jsonl, "parquet": self._parquet, "warc": self._warc_file}
+        for batch in read[self.part.kind]():
             self.text_bytes += int(batch.num_bytes.sum())
             yield batch
-        if self.num_records == 0 and self.part.split is None:
+        if self.num_records == 0 and not self.warc_records and self.part.split is None:
             self._set_aside(0, "file holds no records", placed=False)
 
     # JSONL
@@ -147,10 +169,7 @@ class PartReader:
             for offset, lines in self._lines():
                 for record, begin, line in self._numbered(offset, lines):
                     self._read_line(rows, record, begin, line)
-                    if (
-                        len(rows.texts) >= self._batch_documents
-                        or rows.num_bytes >= self._batch_bytes
-                    ):
+                    if self._is_full(rows):
                         yield rows.take()
         except DamageError as damage:
             self._lose_text(damage)
@@ -158,6 +177,9 @@ class PartReader:
             self._lose(1, str(error))
         if rows.texts:
             yield rows.take()
+
+    def _is_full(self, rows: Rows) -> bool:
+        return len(rows.texts) >= self._batch_documents or rows.num_bytes >= self._batch_bytes
 
     def _numbered(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
         """Count lines; yield those that are not blank, with number and offset."""
@@ -292,6 +314,33 @@ class PartReader:
         if len(batch):
             yield batch
 
+    # WARC
+
+    def _warc_file(self) -> Iterator[TextBatch]:
+        split = self.part.split
+        start, stop = (0, None) if split is None else (split.start, split.stop)
+        rows, pages = Rows(tuple(self._paths.extra)), PartPages(self._warc, kept=self._kept)
+        items = pages.read(self.part.uri, self.part.compression, start=start, stop=stop)
+        with closing(items):
+            for number, item in items:
+                self._read_page(rows, number, item)
+                if self._is_full(rows):
+                    yield rows.take()
+        self.num_lines, self.warc_records = pages.num_records, pages.types
+        if rows.texts:
+            yield rows.take()
+
+    def _read_page(self, rows: Rows, number: int, item: Page | BadPage) -> None:
+        if isinstance(item, BadPage):
+            self._set_aside(number, item.cause, offset=item.offset, raw=item.raw)
+            return
+        self.num_records += 1
+        place = f"{self.part.path}:{self._in_file(number)}"
+        id_ = item.id if self._paths.id is not None else place
+        about = {"warc": item.about}
+        extra = tuple(json_at(about, keys) for keys in self._paths.extra.values())
+        rows.append(Row(item.text, id_, item.url, extra), id_, number, len(item.text))
+
     # bad records
 
     def _lose(
@@ -334,13 +383,15 @@ class PartReader:
 
     def _offset_in_file(self, offset: int | None) -> int | None:
         split = self.part.split
-        if offset is None or split is None or split.start == 0:
+        if offset is None or split is None or split.start == 0 or self.part.kind == "warc":
             return offset
         return split.start - 1 + offset if split.unit == "bytes" else None
 
     def _fail(self, bad: BadRecord, *, placed: bool) -> NoReturn:
         where = ""
-        if placed:
+        if self.part.kind == "warc":
+            where = "" if bad.offset is None else f" WARC record at byte {bad.offset:,}:"
+        elif placed:
             line = self._lines_before() + bad.record + 1 if bad.line is None else bad.line
             where = f" {'line' if self.part.kind == 'jsonl' else 'row'} {line}:"
         raise DataError(

@@ -66,6 +66,13 @@ def english_sample(shared: Path, megabytes: float = 6.0) -> list[str]:
     return _sample(shared, WEB_FOLDERS, megabytes)
 
 
+def corpus_urls(shared: Path) -> list[str]:
+    """URLs of all documents of the corpus that have one."""
+    records = _records(shared, (*WEB_FOLDERS, *OTHER_FOLDERS))
+    found = (r.get("url") or (r.get("metadata") or {}).get("url") for r in records)
+    return [url for url in found if url]
+
+
 def code_documents(shared: Path) -> list[Record]:
     """Every code file of the corpus as its record: id, text, metadata (repo, path, language...)."""
     return list(_records(shared, ("code",)))
@@ -79,7 +86,7 @@ def code_sample(shared: Path, megabytes: float = 2.0) -> list[str]:
 def needs(package: str) -> None:
     """Skip the test, or under CI fail it, unless a package can be imported."""
     if importlib.util.find_spec(package) is None:
-        _absent(f"no {package}; pip install -e '.[conformance]'")
+        absent(f"no {package}; pip install -e '.[conformance]'")
 
 
 def dolma_python() -> Path:
@@ -87,7 +94,7 @@ def dolma_python() -> Path:
     default = ROOT / ".venvs" / "dolma" / "bin" / "python"
     python = Path(os.environ.get("DOLMIX_DOLMA_PYTHON", default))
     if not python.exists():
-        _absent(f"no dolma: {python} is not there; run scripts/setup_dolma.sh")
+        absent(f"no dolma: {python} is not there; run scripts/setup_dolma.sh")
     return python
 
 
@@ -175,7 +182,7 @@ def _split_once() -> None:
     splitter.word_tokenize = remembered
 
 
-def _absent(why: str) -> None:
+def absent(why: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"CI needs this peer: {why}")
     pytest.skip(why)

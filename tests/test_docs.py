@@ -12,14 +12,19 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_guarantee_names_a_test_that_exists() -> None:
-    """`docs/determinism.md` points to files and functions of the test suite."""
+def test_every_guarantee_names_tests_that_exist() -> None:
+    """`docs/determinism.md` numbers its guarantees, and each names functions of the test suite."""
     text = (ROOT / "docs" / "determinism.md").read_text()
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
-    assert len(named) > 10
-    for path, function in named:
-        assert (ROOT / path).exists(), path
-        assert f"def {function}" in (ROOT / path).read_text(), (path, function)
+    guarantees = re.split(r"^(\d+)\. ", text.split("## Not guaranteed")[0], flags=re.MULTILINE)[1:]
+    numbers, sentences = guarantees[::2], guarantees[1::2]
+    assert [int(number) for number in numbers] == list(range(1, len(sentences) + 1))
+    assert len(sentences) > 30
+    for number, sentence in zip(numbers, sentences, strict=True):
+        named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", sentence)
+        assert named, f"guarantee {number} names no test"
+        assert len(named) == len(re.findall(r"`tests/", sentence)), f"guarantee {number}"
+        for path, function in named:
+            assert f"def {function}(" in (ROOT / path).read_text(), (number, path, function)
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dolmix import __version__
-from dolmix.cli import mix, order, run, sample, shards, train
+from dolmix.cli import mix, order, run, sample, shards, train, why
 from dolmix.errors import DolmixError
 
 INTERRUPTED = 130
@@ -29,6 +29,8 @@ app.command("sample")(sample.sample)
 app.command("run")(run.run)
 app.command("plan")(run.plan)
 app.command("status")(run.status)
+app.command("why")(why.why)
+app.command("whatif")(why.whatif)
 app.add_typer(shards.app, name="shards")
 app.add_typer(mix.app, name="mix")
 app.add_typer(order.app, name="order")

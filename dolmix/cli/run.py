@@ -78,7 +78,9 @@ def show_funnels(made: "list[Funnel]", *, as_json: bool) -> None:
         render.table(["  step", "dropped", "left", "reasons"], _steps(funnel))
         share = f"{funnel.kept / max(funnel.documents, 1):.1%}"
         store = f"{funnel.store}  {funnel.content_hash[:7]}"
-        render.lines([f"  kept {funnel.kept:,} ({share}), {funnel.tokens:,} tokens: {store}", ""])
+        held = f", held out {funnel.held_out:,}" if funnel.held_out else ""
+        kept = f"  kept {funnel.kept:,} ({share}), {funnel.tokens:,} tokens: {store}{held}"
+        render.lines([kept, ""])
 
 
 def _headline(funnel: "Funnel") -> str:

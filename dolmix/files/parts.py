@@ -68,9 +68,10 @@ class Part:
 def plan_parts(inputs: Sequence[str], *, part_bytes: int, splittable: bool = True) -> list[Part]:
     """Cut the files that `inputs` name, in order, into parts of about `part_bytes` stored bytes.
 
-    Plain JSONL is cut into byte ranges, Parquet into runs of row groups, local zstd files of
-    several frames into runs of frames; gzip and single frames stay whole. `splittable=False` keeps
-    all JSONL whole, as ids made of record numbers need.
+    Plain JSONL and WARC, plain or gzip, are cut into byte ranges, Parquet into runs of row groups,
+    local JSONL in several zstd frames into runs of frames; other gzip, single frames and WARC in
+    zstd stay whole. `splittable=False` keeps all but Parquet whole, as ids made of record numbers
+    need.
 
     Raises DataError for inputs that name no file, a folder, a file twice, or a file of unknown
     suffix.
@@ -97,6 +98,8 @@ def _plan_file(
     if 0 < part_bytes < size:
         if kind == "parquet":
             cuts = _cut_row_groups(file.uri, size, part_bytes)
+        elif kind == "warc":
+            cuts = _cut_bytes(size, part_bytes) if compression != "zst" else []
         elif compression == "zst" and not is_remote(file.uri):
             cuts = _cut_frames(Path(file.uri), size, part_bytes)
         elif not compression:

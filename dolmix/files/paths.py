@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from dolmix.errors import DataError, DolmixError
 
-Kind = Literal["jsonl", "parquet"]
+Kind = Literal["jsonl", "parquet", "warc"]
 Compression = Literal["", "gz", "zst"]
 
 FORMATS: dict[str, tuple[Kind, Compression]] = {
@@ -32,8 +32,18 @@ FORMATS: dict[str, tuple[Kind, Compression]] = {
     ".json.zst": ("jsonl", "zst"),
     ".ndjson.zst": ("jsonl", "zst"),
     ".parquet": ("parquet", ""),
+    ".warc": ("warc", ""),
+    ".warc.gz": ("warc", "gz"),
+    ".warc.zst": ("warc", "zst"),
+    ".wet": ("warc", ""),
+    ".wet.gz": ("warc", "gz"),
+    ".wet.zst": ("warc", "zst"),
 }
 """File suffix (compared in lower case) → format and compression."""
+
+WARC_SUFFIXES = tuple(suffix for suffix, form in FORMATS.items() if form[0] == "warc")
+WET_SUFFIXES = tuple(suffix for suffix in WARC_SUFFIXES if suffix.startswith(".wet"))
+"""Of files that hold texts which somebody else extracted."""
 
 EDGE_BYTES = 64 << 10
 """How much of a file's beginning and end enters its identity."""

@@ -45,14 +45,15 @@ class BadRecord:
     """One record, or one stretch of a damaged file, that could not be read.
 
     path     the file, as `Part.path` names it
-    record   position within the part, from 0, in lines (JSONL, blank ones counted) or rows
-             (Parquet)
-    line     line or row in the file, from 1; None where only reading the file from its beginning
-             would tell
-    offset   byte in the file's text (after decompression) at which the line begins; None where
-             unknown
+    record   position within the part, from 0, in lines (JSONL, blank ones counted), rows (Parquet)
+             or records of any type (WARC)
+    line     line, row or WARC record in the file, from 1; None where only reading the file from its
+             beginning would tell
+    offset   byte in the file's text (after decompression) at which the line begins; of WARC, byte
+             of the stored file at which the record or its gzip member begins; None where unknown
     cause    one sentence: what is wrong and what was expected
-    raw      the line, at most 64 KiB of it; empty for damage to a stream
+    raw      the line, at most 64 KiB of it, or how a WARC record begins; empty for damage to a
+             stream
     """
 
     path: str
@@ -222,7 +223,7 @@ def parse_record(line: bytes, paths: FieldPaths) -> Row:
     if url is not None and type(url) is not str:
         raise BadValueError(_field_cause(record, paths.url or (), url, "text or null"))
     id_ = None if paths.id is None else _read_id(record, paths.id)
-    return Row(text, id_, url, tuple(_as_json(_find(record, k)) for k in paths.extra.values()))
+    return Row(text, id_, url, tuple(json_at(record, k) for k in paths.extra.values()))
 
 
 def _find(record: Any, keys: Keys) -> Any:
@@ -242,6 +243,11 @@ def _read_id(record: dict[str, Any], keys: Keys) -> str:
     if not value:
         raise BadValueError(f"field {'.'.join(keys)!r} is empty; an id is expected")
     return value
+
+
+def json_at(record: Any, keys: Keys) -> str | None:
+    """JSON text of the value at a path; None where there is none, or null."""
+    return _as_json(_find(record, keys))
 
 
 def _as_json(value: Any) -> str | None:

@@ -13,7 +13,7 @@ from dolmix.filters.char_repetition import CharRepetition
 from dolmix.filters.code import Code
 from dolmix.filters.datatrove import Datatrove
 from dolmix.filters.decontaminate import Decontaminate
-from dolmix.filters.field import RecordField, WarcRecord
+from dolmix.filters.field import RecordField
 from dolmix.filters.fineweb import FineWeb
 from dolmix.filters.gopher import Gopher
 from dolmix.filters.language import Language
@@ -25,6 +25,7 @@ from dolmix.filters.rule import ColumnRule
 from dolmix.filters.sampler import Sampler
 from dolmix.filters.stars import Stars
 from dolmix.filters.url import Url
+from dolmix.filters.warc import WarcRecord
 from dolmix.filters.word_share import WordShare
 
 AnyFilter = Annotated[

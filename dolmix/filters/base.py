@@ -46,6 +46,8 @@ class Rule:
     """Drop when value >= limit."""
     not_in: tuple[str, ...] | None = None
     """Drop when the (text) value is none of these."""
+    any_of: tuple[str, ...] | None = None
+    """Drop when the (text) value is one of these."""
     reason: str = ""
     """Bare reason code; the column's name when empty. Two rules on one column need one each."""
     on_missing: OnMissing = "keep"
@@ -67,7 +69,7 @@ class Rule:
     @property
     def active(self) -> bool:
         """Whether any limit is set."""
-        limits = (self.below, self.at_most, self.above, self.at_least, self.not_in)
+        limits = (self.below, self.at_most, self.above, self.at_least, self.not_in, self.any_of)
         return any(limit is not None for limit in limits)
 
     @property
@@ -77,14 +79,14 @@ class Rule:
         parts = [f"{sign} {_plain(value)}" for sign, value in named if value is not None]
         if self.not_in is not None:
             parts.append(f"not in {', '.join(self.not_in)}")
+        if self.any_of is not None:
+            parts.append(f"in {', '.join(self.any_of)}")
         return " or ".join(parts)
 
     def fires(self, values: pa.Array) -> BoolArray:
         """(N,) bool: which values are beyond the limit. Missing values never fire here."""
-        if self.not_in is not None:
-            inside = pc.is_in(values, value_set=pa.array(self.not_in, pa.string()))
-            hit = pc.and_(pc.invert(inside), pc.is_valid(values))
-            return np.asarray(hit.to_numpy(zero_copy_only=False), np.bool_)
+        if self.not_in is not None or self.any_of is not None:
+            return self._fires_on_text(values)
         numbers = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
         hit = np.zeros(len(values), np.bool_)
         if self.below is not None:
@@ -97,6 +99,14 @@ class Rule:
             hit |= numbers >= self.at_least
         return hit & _present(values)
 
+    def _fires_on_text(self, values: pa.Array) -> BoolArray:
+        hit = np.zeros(len(values), np.bool_)
+        for texts, inside in ((self.not_in, False), (self.any_of, True)):
+            if texts is not None:
+                found = pc.is_in(values, value_set=pa.array(texts, pa.string()))
+                hit |= found.to_numpy(zero_copy_only=False) == inside
+        return hit & _present(values)
+
 
 class Filter(Schema):
     """Base of every filter. Subclasses add `type`, thresholds, `columns` and `rules`."""
@@ -105,6 +115,11 @@ class Filter(Schema):
     """Raised whenever the meaning of a column changes; enters task keys and column metadata."""
     rewrites: ClassVar[bool] = False
     """Whether filters of this class may change texts, by the column `edit`."""
+    rule_settings: ClassVar[tuple[str, ...]] = ()
+    """Settings that enter rules alone: another value changes no value of a column, though it may
+    add columns or leave some out."""
+    has_state: ClassVar[bool] = False
+    """Whether a value may depend on the documents before; such a column is never used again."""
     type: str
     name: Name | None = None
     """Prefix of this filter's columns and reasons, unique in a source; its type when not given."""
@@ -150,6 +165,10 @@ class Filter(Schema):
         """
         return {}
 
+    def remarks(self) -> list[str]:
+        """Say what this filter, with its settings and files, does not see; a run repeats it."""
+        return []
+
     def begin_part(self) -> None:
         """Be told that documents of another part follow: forget what was left behind, if anything.
 
@@ -178,9 +197,23 @@ def identity(filter_: Filter) -> dict[str, Any]:
     config = {
         field: value
         for field, value in filter_.model_dump(mode="json").items()
-        if not (field in digests and isinstance(value, str))
+        if not (field in digests and isinstance(value, (str, list)))
     }
     return {"config": config, "version": filter_.version, "digests": digests}
+
+
+def column_identity(filter_: Filter) -> dict[str, Any] | None:
+    """Name what the values of a filter's columns depend on, its name and place apart.
+
+    None for a filter with a state, whose columns no other run can use. Raises FilterError for a
+    file that is missing.
+    """
+    if filter_.has_state:
+        return None
+    about = identity(filter_)
+    without = {"name", *filter_.rule_settings}
+    about["config"] = {k: v for k, v in about["config"].items() if k not in without}
+    return about
 
 
 def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray:

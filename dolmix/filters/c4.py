@@ -78,6 +78,8 @@ class C4(Filter):
     """
 
     rewrites: ClassVar[bool] = True
+    rule_settings = ("min_sentences", "min_paragraph_chars")
+
     type: Literal["c4"] = "c4"
     preset: Literal["datatrove-0.10", "dolma-1.2"] = "datatrove-0.10"
     """Whose rules: datatrove's C4QualityFilter, or dolma's tagger c4_v2 as dolma's C4 recipe uses

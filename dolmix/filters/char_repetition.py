@@ -26,6 +26,8 @@ class CharRepetition(Filter):
     A threshold that is not given leaves its rule off; at least one must be given.
     """
 
+    rule_settings = ("drop_at_score", "drop_at_length", "max_repeated_frac")
+
     type: Literal["char_repetition"] = "char_repetition"
     preset: Literal["dolma-1.2"] = "dolma-1.2"
     """Whose definition: the repetition taggers of dolma 1.2. It brings no thresholds."""

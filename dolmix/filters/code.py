@@ -77,6 +77,11 @@ class Code(Filter):
     comments, of HTML, of words and of extensions are each written where their rule is on.
     """
 
+    rule_settings = (
+        *("max_line_length", "max_avg_line_length", "min_alnum_frac", "min_alpha_per_token"),
+        *("drop_xml", "max_comment_frac", "min_comment_frac", "min_html_text_frac", "on_missing"),
+    )
+
     type: Literal["code"] = "code"
     preset: Literal["dolma-1.2", "redpajama"] = "dolma-1.2"
     """Whose thresholds: those with which dolma's Stack was made, or RedPajama v1's."""

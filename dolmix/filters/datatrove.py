@@ -46,6 +46,7 @@ class Datatrove(Filter):
     """Judge documents by a filter class of datatrove."""
 
     rewrites: ClassVar[bool] = True
+    has_state = True
 
     type: Literal["datatrove"] = "datatrove"
     filter: ClassPath

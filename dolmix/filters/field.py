@@ -1,19 +1,18 @@
 """A limit on a field of the record: its value among some, or a number between two.
 
 What a record says of itself (a licence, a crawl's date, a score that somebody else computed)
-decides here, without reading the text. So does what reading found of a WARC record.
+decides here, without reading the text.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import orjson
 import pyarrow as pa
 from pydantic import Field, model_validator
 
 from dolmix.document import Columns, TextBatch
-from dolmix.files.outcomes import Outcome
 from dolmix.filters.base import Filter, OnMissing, Rule
 
 Values = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -87,54 +86,6 @@ class RecordField(Filter):
         else:
             yield Rule("value", not_in=self.keep, reason="other", on_missing=self.on_missing)
             yield Rule("value", any_of=self.drop, reason="listed", on_missing=self.on_missing)
-
-
-class WarcRecord(Filter):
-    """Drop WARC records in which reading found no text to keep; write down where the others are
-    from.
-
-    A source that reads WARC files has it as its first filter of itself.
-    """
-
-    type: Literal["warc"] = "warc"
-
-    @property
-    def definition(self) -> str:
-        """Say what the columns are."""
-        return "what reading found of the WARC record (docs/reading.md)"
-
-    def fields(self) -> tuple[str, ...]:
-        """Those of the columns."""
-        return tuple(f"warc.{column}" for column in WARC_COLUMNS)
-
-    def column_types(self) -> dict[str, pa.DataType]:
-        """One column a field; all null for a document that is from no WARC file."""
-        return dict(WARC_COLUMNS)
-
-    def columns(self, texts: TextBatch) -> Columns:
-        """Read the values."""
-        found: Columns = {}
-        for column, kind in WARC_COLUMNS.items():
-            raws = texts.fields[f"warc.{column}"].to_pylist()
-            found[column] = pa.array([raw and orjson.loads(raw) for raw in raws], kind)
-        return found
-
-    def rules(self) -> Iterator[Rule]:
-        """One: the outcome of reading, where it was no text, is the reason."""
-        yield Rule("outcome", any_of=WARC_OUTCOMES, reason="no_text", reason_from="outcome")
-
-
-WARC_COLUMNS = {
-    "outcome": pa.string(),
-    "type": pa.string(),
-    "date": pa.string(),
-    "status": pa.int64(),
-    "content_type": pa.string(),
-    "charset": pa.string(),
-    "truncated": pa.string(),
-    "offset": pa.int64(),
-}
-WARC_OUTCOMES = get_args(Outcome)
 
 
 def as_text(raw: str) -> str:

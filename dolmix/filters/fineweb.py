@@ -40,6 +40,8 @@ class FineWeb(Filter):
     A threshold that is not given is the preset's; null switches its rule off.
     """
 
+    rule_settings = (*THRESHOLDS, "min_lines")
+
     type: Literal["fineweb"] = "fineweb"
     preset: Literal["datatrove-0.10", "2024-04"] = "datatrove-0.10"
     """Whose definitions and thresholds: those of datatrove 0.10, or of the published FineWeb, where

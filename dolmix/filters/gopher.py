@@ -79,6 +79,8 @@ class Gopher(Filter):
     on what the preset does not measure is refused.
     """
 
+    rule_settings = tuple(dict.fromkeys(name for limits in LIMITS.values() for name in limits))
+
     type: Literal["gopher"] = "gopher"
     preset: Preset = "dolma-1.2"
     """Whose definitions and thresholds: the Gopher taggers of dolma 1.2, GopherQualityFilter of

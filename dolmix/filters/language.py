@@ -35,6 +35,8 @@ PREPARE: dict[str, Callable[[str], str]] = {
 class Language(Filter):
     """Drop documents whose first language is none of `keep`, or is not sure enough."""
 
+    rule_settings = ("min_score", "on_missing")
+
     type: Literal["language"] = "language"
     keep: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Languages to keep, as the model labels them (`en`, `de`); null keeps any language."""

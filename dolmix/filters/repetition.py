@@ -94,6 +94,11 @@ class Repetition(Filter):
     and `times` are each written where a rule of their group is on.
     """
 
+    rule_settings = (
+        *(f"max_{column}" for column in (*PARAGRAPHS, *LINES, *NGRAMS)),
+        *("drop_empty", "drop_at_times"),
+    )
+
     type: Literal["repetition"] = "repetition"
     preset: Preset = "dolma-1.2"
     """Whose definitions and thresholds: the Gopher taggers of dolma 1.2; 32 repeats in a row, as
@@ -371,4 +376,5 @@ def _token_times(texts: TextBatch, tokenizer: Tokenizer) -> I64Array:
 
 @lru_cache(maxsize=4)
 def _tokenizer(config: TokenizerConfig) -> Tokenizer:
-    return Tokenizer(config)
+    # decisions are never taken back, so that only the engine that is right by definition may judge
+    return Tokenizer(config.model_copy(update={"engine": "tokenizers"}))

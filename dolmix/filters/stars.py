@@ -34,6 +34,8 @@ class Stars(Filter):
     It stands in a record's field, or, for records without it, in a table of repositories.
     """
 
+    rule_settings = ("min_stars", "on_missing")
+
     type: Literal["stars"] = "stars"
     preset: Literal["olmoe-0924"] = "olmoe-0924"
     """Whose rule and threshold: those of OLMoE-1B-7B-0924's data."""

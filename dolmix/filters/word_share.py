@@ -18,6 +18,8 @@ from dolmix.filters.base import Filter, Rule
 class WordShare(Filter):
     """Drop documents in which one or two words are too large a share of all words."""
 
+    rule_settings = ("max_top1_frac", "max_top2_frac")
+
     type: Literal["word_share"] = "word_share"
     preset: Literal["olmoe-0924"] = "olmoe-0924"
     """Whose rules and thresholds: those of OLMoE-1B-7B-0924's data."""

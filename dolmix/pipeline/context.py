@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dolmix.document import BoolArray, TextBatch
 from dolmix.errors import DataError
 from dolmix.files import commit
+from dolmix.filters.base import EDIT
 from dolmix.pipeline.decisions import last_edit
-from dolmix.pipeline.plan import Plan, Task
+from dolmix.pipeline.plan import Plan, Task, digest_of
 from dolmix.pipeline.records import RecordBook, TaskRecord
 from dolmix.pipeline.spec import Source
-from dolmix.sources import BadRecord, Part, PartReader, read_part
+from dolmix.sources import BadRecord, Part, PartReader, Warc, read_part
 from dolmix.text.edits import Edits, edited
 
 REPORT_EVERY_S = 0.5
@@ -46,7 +48,8 @@ class JudgedBatch:
     original: TextBatch
     """The documents as they were read."""
     edits: Edits
-    """What all filters together changed, as spans of the original."""
+    """What all filters together changed, and paragraph dedup too where that was asked for, as spans
+    of the original."""
 
     def take(self, rows: BoolArray) -> TextBatch:
         """Choose documents by mask, with their texts as the filters left them."""
@@ -103,20 +106,38 @@ class TaskContext:
         """Open the task's part for reading, with the record fields that its filters ask for."""
         extra = sorted({path for f in self.source.filters for path in f.fields()})
         bad = self.plan.pipeline.on_bad_record
-        return read_part(self.part, self.source.fields, extra, bad, report)
+        if self.part.kind != "warc":
+            return read_part(self.part, self.source.fields, extra, bad, report)
+        kept = self.run / "work" / "pages" / f"{self._pages_digest}.parquet"
+        warc = self.source.warc or Warc()
+        return read_part(
+            self.part, self.source.fields, extra, bad, report, warc=warc, kept_pages=kept
+        )
+
+    @cached_property
+    def _pages_digest(self) -> str:
+        """Digest of what decides the pages of the task's WARC part, whatever filters do."""
+        where = {key: value for key, value in self.part.to_json().items() if key != "uri"}
+        return digest_of({"reading": self.source.reading(), "part": where})
 
     def decisions(self, columns: list[str] | None = None) -> pa.Table:
         """Decisions of the filter pass on the task's part; one row a document, in reading order."""
         path = self.run / self.upstream("filter").outputs["decisions"]
         return pq.read_table(path, columns=columns)
 
-    def judged_batches(self) -> Iterator["JudgedBatch"]:
+    def judged_batches(self, *, final: bool = False) -> Iterator["JudgedBatch"]:
         """Read the part again, batch by batch, with the edits that the filters made.
+
+        final  with those of paragraph dedup too; its passes must be done
 
         Raises DataError if the documents are not those that the filter pass judged.
         """
         names = self.source.edit_names()
         decided = self.decisions(["record", *names]).combine_chunks()
+        if final and self.plan.pipeline.paragraph_step is not None:
+            column = f"{self.plan.pipeline.paragraph_step.label}.{EDIT}"
+            decided = decided.append_column(column, self._marks(decided["record"], column))
+            names = [*names, column]
         records = decided["record"].to_numpy()
         row = 0
         for batch in self.open_part():
@@ -129,6 +150,30 @@ class TaskContext:
             row += len(batch)
         if row != len(records):
             raise self._other_documents()
+
+    def reasons(self, *, final: bool = False) -> pa.Array:
+        """Reason per document of the part after filters and dedup of documents; null = it stays.
+
+        final  after paragraph dedup too; its passes must be done
+        """
+        decided = self.decisions(["record", "reason"])
+        reasons = decided["reason"].combine_chunks()
+        if self.plan.pipeline.document_steps:
+            key = self.plan.passes["clusters"][0].key
+            path = self.book.output("clusters", key, f"{self.task.source}/{self.task.part:05d}")
+            drops = pq.read_table(path, columns=["record", "reason"]).combine_chunks()
+            place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
+            reasons = pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
+        if final and self.plan.pipeline.paragraph_step is not None:
+            reasons = pc.coalesce(reasons, self._marks(decided["record"], "reason"))
+        return reasons
+
+    def _marks(self, records: pa.ChunkedArray, column: str) -> pa.Array:
+        """Column of the mark pass, a row a record; null where that pass had no such document."""
+        path = self.run / self.upstream("paragraph_marks").outputs["marks"]
+        marks = pq.read_table(path, columns=["record", column]).combine_chunks()
+        place = pc.index_in(records, value_set=marks["record"].combine_chunks())
+        return marks[column].combine_chunks().take(place.combine_chunks())
 
     def _other_documents(self) -> DataError:
         return DataError(

@@ -7,14 +7,17 @@ the input and one column alone.
 """
 
 from collections.abc import Sequence
+from typing import Any
+from unicodedata import unidata_version
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dolmix.document import BoolArray, TextBatch
-from dolmix.filters.base import EDIT, Filter, identity, judge
-from dolmix.pipeline.plan import digest_of
+from dolmix.filters.base import EDIT, Filter, column_identity, identity, judge
+from dolmix.pipeline.plan import KEY_FORMAT, digest_of
+from dolmix.pipeline.spec import Source
 from dolmix.text.edits import Edits, compose, edited, read_edits
 
 BASE_FIELDS = (
@@ -25,17 +28,33 @@ BASE_FIELDS = (
 VERDICT_FIELDS = (pa.field("reached", pa.string()), pa.field("reason", pa.string()))
 DIGEST_CHARACTERS = 16
 """Hex digits of an edit's digest that a column's metadata holds."""
+KEY = b"key"
+"""Metadata of a column: two columns of one name, type and key hold equal values for one part. Empty
+where nobody can know that."""
+READ_BY_RUN_ALONE = {"filters", "version", "inputs", "holdout", "warc"}
+"""Settings of a source that do not change how its records read."""
 
 
-def decision_schema(filters: Sequence[Filter]) -> pa.Schema:
+def reading_digest(source: Source) -> str:
+    """Digest of everything that decides how a record reads, its file apart."""
+    settings = source.model_dump(mode="json", exclude=READ_BY_RUN_ALONE)
+    if (reading := source.reading()) is not None:
+        settings["reading"] = reading
+    return digest_of({"format": KEY_FORMAT, "reading": settings, "unicode": unidata_version})
+
+
+def decision_schema(filters: Sequence[Filter], *, reading: str = "") -> pa.Schema:
     """Build the schema of a source's decisions.
 
-    Metadata says whose definition a column follows, and under `edits` which edits the text had been
-    through: `<filter>:<digest of its settings>`, in order, joined by commas; empty for the original
-    text.
+    reading  digest of what decides how a record reads; enters every key
+
+    Metadata says whose definition a column follows, under `edits` which edits the text had been
+    through: `<filter>:<digest of its settings>`, in order, joined by commas, empty for the original
+    text; and under `key` what its values depend on.
     """
-    fields = list(BASE_FIELDS)
+    fields = [field.with_metadata({KEY: reading.encode()}) for field in BASE_FIELDS]
     edits: list[str] = []
+    keys = _Keys(reading)
     for filter_ in filters:
         about = {
             "filter": filter_.type,
@@ -43,6 +62,7 @@ def decision_schema(filters: Sequence[Filter]) -> pa.Schema:
             "definition": filter_.definition,
             "splitter": filter_.splitter,
             "edits": ",".join(edits),
+            KEY.decode(): keys.of(filter_),
         }
         for column, kind in filter_.column_types().items():
             fields.append(pa.field(f"{filter_.label}.{column}", kind, metadata=about))
@@ -50,6 +70,23 @@ def decision_schema(filters: Sequence[Filter]) -> pa.Schema:
             digest = digest_of(identity(filter_))[:DIGEST_CHARACTERS]
             edits.append(f"{filter_.label}:{digest}")
     return pa.schema([*fields, *VERDICT_FIELDS])
+
+
+class _Keys:
+    """Keys of the columns of filters, asked for in the filters' order."""
+
+    def __init__(self, reading: str) -> None:
+        self._reading = reading
+        self._edits: list[dict[str, Any]] | None = []
+        """What the edits so far depend on; None behind one that has a state."""
+
+    def of(self, filter_: Filter) -> str:
+        """Key of a filter's columns, empty where they depend on other documents."""
+        about, before = column_identity(filter_), self._edits
+        known = None if about is None or before is None else {"filter": about, "edits": before}
+        if filter_.has_edit:
+            self._edits = None if about is None or before is None else [*before, about]
+        return "" if known is None else digest_of({"reading": self._reading, **known})
 
 
 def decide(

@@ -19,6 +19,7 @@ from dolmix.files.commit import fingerprint
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.monitor import Monitor, WorkerLost
 from dolmix.pipeline.plan import Plan, Task, make_plan
+from dolmix.pipeline.prior import keep_prior_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import failure_path
 from dolmix.pipeline.spec import Local, Pipeline
@@ -43,6 +44,7 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
             commit.sweep(run / folder)
         shutil.rmtree(run / "work" / "progress", ignore_errors=True)
         shutil.rmtree(run / "work" / "failures", ignore_errors=True)
+        keep_prior_plan(plan)
         plan.write()
         for pass_name, tasks in plan.passes.items():
             run_pass(plan, pass_name, tasks, Monitor(plan, pass_name, quiet=quiet))

@@ -5,17 +5,30 @@ have made; neither is an error. Findings speak of finished filter passes only: h
 little about a rule.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dolmix.errors import FilterError
 from dolmix.filters.base import Filter
+from dolmix.pipeline.dedup_findings import dedup_findings
 from dolmix.pipeline.funnel import Funnel, funnels
 from dolmix.pipeline.plan import Plan, read_plan
 from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.trust import engine_fault
 
-Kind = Literal["dropped_all", "dropped_much", "never_fired", "counted_none", "emptied"]
+Kind = Literal[
+    "dropped_all",
+    "dropped_much",
+    "never_fired",
+    "counted_none",
+    "emptied",
+    "found_nothing",
+    "dropped_duplicates",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +58,18 @@ class Finding:
     """One thing to look at."""
 
     source: str
+    """Name of the source; `dedup` for all together."""
     kind: Kind
     name: str
-    """Filter, rule or column that it is about; empty for the source as a whole."""
+    """Filter, rule, column or dedup step that it is about; empty for the source as a whole."""
     judged: int
     dropped: int
     limit: str = ""
     """Limit of a rule, as a person reads it."""
     warn_drop_frac: float | None = None
     """The pipeline's setting, where that is what the finding goes by."""
+    cause: str = ""
+    """What it may come from, where that can be told."""
 
     def __str__(self) -> str:
         """Say it in one sentence, numbers and all."""
@@ -67,6 +83,10 @@ class Finding:
             "counted_none": f"{self.name} is 0 over all {self.judged:,} documents judged",
             "emptied": f"{self.dropped:,} of the {self.judged:,} documents kept have no text left "
             f"after their edits: each is one end-of-text token",
+            "found_nothing": f"{rule} found no duplicate among {self.judged:,} documents: "
+            f"{self.cause}",
+            "dropped_duplicates": f"{rule} dropped {self.dropped:,} of {self.judged:,} documents "
+            f"({share}, warn_drop_frac is {self.warn_drop_frac or 0:.1%}): {self.cause}",
         }
         return f"{self.source}: {told[self.kind]}"
 
@@ -99,7 +119,8 @@ def findings(plan: Plan) -> list[Finding]:
     book = RecordBook(plan.pipeline.output)
     if not all(book.has("filter", task.key) for task in plan.passes["filter"]):
         return []
-    return [finding for funnel in funnels(plan) for finding in _of_source(plan, funnel)]
+    of_filters = [finding for funnel in funnels(plan) for finding in _of_source(plan, funnel)]
+    return of_filters + list(_of_dedup(plan))
 
 
 def notes(plan: Plan) -> list[str]:
@@ -115,7 +136,21 @@ def notes(plan: Plan) -> list[str]:
             told.setdefault(f"{found.source}: 0 in all {judged}: {filter_}", []).append(code)
         else:
             told[str(found)] = []
-    return [f"{line} ({', '.join(names)})" if names else line for line, names in told.items()]
+    lines = [f"{line} ({', '.join(names)})" if names else line for line, names in told.items()]
+    return [*lines, *_remarks(plan)]
+
+
+def _remarks(plan: Plan) -> Iterator[str]:
+    """Yield what filters and engines have to say; nothing of one whose files are gone by now."""
+    if (fault := engine_fault(plan.pipeline.output)) is not None:
+        yield (
+            f"tokenizer: fastokens gave other ids than tokenizers ({fault}); tokenizers encoded"
+            f" everything, at about a thirtieth of the speed"
+        )
+    for name, source in plan.pipeline.sources.items():
+        for filter_ in source.filters:
+            with suppress(FilterError):
+                yield from (f"{name}: {filter_.label}: {said}" for said in filter_.remarks())
 
 
 def status(run: Path) -> dict[str, Any]:
@@ -143,6 +178,35 @@ def status(run: Path) -> dict[str, Any]:
         "findings": [finding.describe() for finding in findings(plan)],
         "notes": notes(plan),
     }
+
+
+def _of_dedup(plan: Plan) -> Iterator[Finding]:
+    limit = plan.pipeline.warn_drop_frac
+    for found in dedup_findings(plan):
+        numbers = (found.documents, found.dropped, "", limit)
+        yield Finding("dedup", found.kind, found.step, *numbers, cause=found.cause)
+    yield from _of_paragraphs(plan)
+
+
+def _of_paragraphs(plan: Plan) -> Iterator[Finding]:
+    """Tell that paragraph dedup, once it is done, found nothing, or dropped much."""
+    step, limit = plan.pipeline.paragraph_step, plan.pipeline.warn_drop_frac
+    book = RecordBook(plan.pipeline.output)
+    marked = plan.passes.get("paragraph_marks", [])
+    if step is None or not all(book.has("paragraph_marks", task.key) for task in marked):
+        return
+    made = funnels(plan)
+    judged = sum(funnel.judged[step.label] for funnel in made)
+    dropped = sum(funnel.dropped_by(step.label) for funnel in made)
+    counts = sum((funnel.edit_counts.get(step.label, Counter()) for funnel in made), Counter())
+    units, found = counts["units"], counts["duplicate_units"]
+    numbers = (step.label, judged, dropped, "", limit)
+    said = f"{found:,} of {units:,} {step.unit}s stand earlier in the corpus"
+    if judged and not found:
+        cause = f"{said}; min_bytes {step.min_bytes} may be too high, or dates and counts differ"
+        yield Finding("dedup", "found_nothing", *numbers, cause=cause)
+    elif limit is not None and dropped > limit * judged:
+        yield Finding("dedup", "dropped_duplicates", *numbers, cause=said)
 
 
 def _of_source(plan: Plan, funnel: Funnel) -> Iterator[Finding]:

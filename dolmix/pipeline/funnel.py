@@ -35,6 +35,8 @@ class Funnel:
     emptied: int = 0
     """Documents that the filters kept and whose edits left no text."""
     kept: int = 0
+    held_out: int = 0
+    """Documents kept from training, in a store of their own."""
     tokens: int = 0
     store: str = ""
     content_hash: str = ""
@@ -74,6 +76,7 @@ class Funnel:
             "kept_text_bytes": self.kept_text_bytes,
             "emptied": self.emptied,
             "kept": self.kept,
+            "held_out": self.held_out,
             "tokens": self.tokens,
             "store": self.store,
             "content_hash": self.content_hash,
@@ -102,6 +105,10 @@ def funnels(plan: Plan) -> list[Funnel]:
             made[source].dropped.update(counts)
         for source, counts in record.counts["dropped_bytes"].items():
             made[source].dropped_bytes.update(counts)
+    for task, record in _done(plan, "paragraph_marks"):
+        _add_marks(made[task.source], plan, record.counts)
+    for task, record in _done(plan, "valid"):
+        made[task.source].held_out = record.counts["documents"]
     for task, record in _done(plan, "store"):
         funnel = made[task.source]
         funnel.kept = record.counts["documents"]
@@ -120,6 +127,17 @@ def _add_edits(funnel: Funnel, counts: Mapping[str, Any]) -> None:
     funnel.kept_by_filters += counts["kept"]
     funnel.kept_text_bytes += counts.get("kept_text_bytes", counts["kept_bytes"])
     funnel.emptied += counts.get("emptied", 0)
+
+
+def _add_marks(funnel: Funnel, plan: Plan, counts: Mapping[str, Any]) -> None:
+    """Add what paragraph dedup dropped and took out in one part."""
+    step = plan.pipeline.paragraph_step
+    assert step is not None
+    funnel.judged.update({step.label: counts["documents"]})
+    funnel.dropped.update(counts["dropped"])
+    funnel.dropped_bytes.update(counts["dropped_bytes"])
+    funnel.edits.setdefault(step.label, Counter()).update(counts["edits"])
+    funnel.edit_counts.setdefault(step.label, Counter()).update(counts["edit_counts"])
 
 
 def _label(reason: str) -> str:

@@ -69,7 +69,7 @@ class RecordBook:
     def _stands(self, record: TaskRecord, kind: str) -> bool:
         """Whether an output is there; of a store, whether it holds what the task committed."""
         path = self.run / record.outputs[kind]
-        if record.pass_name != "store":
+        if record.pass_name not in {"store", "valid"}:
             return path.exists()
         try:
             manifest = orjson.loads((path / "manifest.json").read_bytes())

@@ -3,20 +3,26 @@
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dolmix.config import Frac, Name, Schema
-from dolmix.dedup import AnyDedup
-from dolmix.filters import AnyFilter
+from dolmix.dedup import AnyDedup, Dedup, Paragraphs
+from dolmix.files.paths import WARC_SUFFIXES, WET_SUFFIXES
+from dolmix.filters import AnyFilter, WarcRecord
 from dolmix.filters.base import EDIT, Filter
-from dolmix.sources import BadRecords, Fields
+from dolmix.sources import BadRecords, Fields, Warc
 from dolmix.tokenizer import TokenizerConfig
 
 DECISION_COLUMNS = ("num_bytes",)
 """What `keep_by` may name of every document, beside its id, its source and the filters' columns."""
+
+
+def valid_name(source: str) -> str:
+    """Name of the store of a source's held-out documents."""
+    return f"{source}-valid"
 
 
 class Local(Schema):
@@ -31,17 +37,55 @@ AnyExecutor = Annotated[Local, Field()]
 """Executors by `type`; the bytes of a run's result never depend on which."""
 
 
+class Holdout(Schema):
+    """How much of a source is kept from training, in a store of its own: one of the two."""
+
+    documents: Annotated[int, Field(ge=1)] | None = None
+    """At least so many documents; a few more where a cluster of duplicates is taken whole."""
+    frac: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """About this share of the documents; those of an older run stay held out when inputs are
+    added."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "Holdout":
+        if (self.documents is None) == (self.frac is None):
+            raise ValueError("holdout: give either documents or frac")
+        return self
+
+
 class Source(Schema):
     """One named corpus: where it is, how its records read, which filters judge it."""
 
     inputs: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Paths, globs or URIs of .jsonl, .jsonl.gz, .jsonl.zst and .parquet files."""
+    """Paths, globs or URIs of .jsonl, .parquet, .warc and .wet files, .gz and .zst too."""
     fields: Fields = Fields()
     """Where text, id and URL stand in a record."""
+    warc: Warc | None = None
+    """How WARC and WET files are read; null reads none, unless an input is named like one."""
     version: Annotated[int, Field(ge=1)] = 1
     """Version of the store that this source commits; raise it when the content changes."""
     filters: tuple[AnyFilter, ...] = ()
     """Filters in the order in which they judge."""
+    holdout: Holdout | None = None
+    """Documents to keep from training, committed as `<name>-valid@<version>`; documents that a
+    dedup step finds alike stay together."""
+
+    @field_validator("warc")
+    @classmethod
+    def _reads_warc(cls, warc: Warc | None, info: ValidationInfo) -> Warc | None:
+        """Give the defaults to a source whose inputs are WARC files by their names."""
+        named = any(i.lower().endswith(WARC_SUFFIXES) for i in info.data.get("inputs", ()))
+        return Warc() if warc is None and named else warc
+
+    @field_validator("filters")
+    @classmethod
+    def _judges_warc_first(
+        cls, filters: tuple[Filter, ...], info: ValidationInfo
+    ) -> tuple[Filter, ...]:
+        """Put the filter that drops what reading found no text in before all others."""
+        if info.data.get("warc") is None or any(isinstance(f, WarcRecord) for f in filters):
+            return filters
+        return (WarcRecord(), *filters)
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> "Source":
@@ -57,6 +101,16 @@ class Source(Schema):
             for wanted in filter_.reads():
                 _check_column(filter_.label, wanted, self.filters, number)
         return self
+
+    def reading(self) -> dict[str, Any] | None:
+        """Name what the texts of WARC files depend on; None for a source that reads none.
+
+        Raises DataError for a package that is not installed.
+        """
+        if self.warc is None:
+            return None
+        html = not all(i.lower().endswith(WET_SUFFIXES) for i in self.inputs)
+        return self.warc.identity(html=html)
 
     def column_names(self) -> list[str]:
         """Names of all columns that this source's filters write."""
@@ -86,7 +140,15 @@ class Pipeline(Schema):
     sources: Annotated[dict[Name, Source], Field(min_length=1)]
     """Sources by name, in order of priority for `keep_by: source_priority`."""
     dedup: tuple[AnyDedup, ...] = ()
-    """Dedup steps over all sources together, in order."""
+    """Dedup steps over all sources together, in order; one of type `paragraphs` comes last."""
+    dedup_ranges: Annotated[int, Field(ge=1)] | None = None
+    """Ranges that the keys of a dedup band are cut into, one task each; null takes one for 64 GiB
+    of input files. The result does not depend on it."""
+    dedup_memory: Annotated[int, Field(ge=1 << 10)] = 8 << 30
+    """Bytes for the cluster pass, which takes 8 a document; where that is more, the same clusters
+    are found through sorted files."""
+    dedup_index: bool = False
+    """Keep an index of the run in `dedup-index/`, so that later runs can dedup `against` it."""
     tokenizer: TokenizerConfig
     """Tokenizer of every store."""
     keep_columns: tuple[str, ...] = ()
@@ -106,13 +168,23 @@ class Pipeline(Schema):
     """Tokens in a shard of a store, at most; a longer document gets a shard of its own."""
 
     @model_validator(mode="after")
+    def _stores_have_names_of_their_own(self) -> "Pipeline":
+        for name, source in self.sources.items():
+            if source.holdout is not None and valid_name(name) in self.sources:
+                raise ValueError(
+                    f"sources.{valid_name(name)}: the held-out documents of {name} take this name;"
+                    " rename one of the two"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _columns_exist(self) -> "Pipeline":
         known = {name for source in self.sources.values() for name in source.column_names()}
         for wanted in self.keep_columns:
             if wanted not in known:
                 raise ValueError(f"keep_columns: no filter writes {wanted!r}; {_listed(known)}")
         edits = {c for source in self.sources.values() for c in source.edit_names()}
-        for step in self.dedup:
+        for step in self.document_steps:
             for wanted in step.keep_columns():
                 if wanted in edits:
                     raise ValueError(
@@ -131,6 +203,26 @@ class Pipeline(Schema):
         if len(set(labels)) < len(labels):
             raise ValueError(f"dedup steps share a name: {', '.join(labels)}; set 'name'")
         return self
+
+    @model_validator(mode="after")
+    def _paragraphs_come_last(self) -> "Pipeline":
+        early = [s.label for s in self.dedup[:-1] if isinstance(s, Paragraphs)]
+        if early:
+            raise ValueError(
+                f"dedup: {early[0]!r} compares paragraphs of what all other steps leave; put it "
+                f"last, and only one such step"
+            )
+        return self
+
+    @property
+    def document_steps(self) -> tuple[Dedup, ...]:
+        """Dedup steps that drop documents; a step's place here is its place in `dedup`."""
+        return tuple(step for step in self.dedup if isinstance(step, Dedup))
+
+    @property
+    def paragraph_step(self) -> Paragraphs | None:
+        """The dedup step that takes out paragraphs or lines, if there is one."""
+        return next((step for step in self.dedup if isinstance(step, Paragraphs)), None)
 
 
 def _check_column(reader: str, wanted: str, filters: Sequence[Filter], number: int) -> None:

@@ -97,7 +97,7 @@ def run_task(plan: Plan, task: Task) -> None:
 
 def _with_place(context: TaskContext, error: DolmixError) -> str:
     """Name the file that a task over a part was reading, unless the message does."""
-    if not context.task.source or context.task.pass_name == "store":
+    if not context.task.source or context.task.pass_name in {"store", "valid"}:
         return str(error)
     path = context.part.path
     return str(error) if path in str(error) else f"{path}: {error}"

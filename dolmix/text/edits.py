@@ -157,12 +157,13 @@ def compose(first: Edits, then: Edits) -> Edits:
     """Both edits as one of the first texts: edited(edited(t, first), then) = edited(t, compose).
 
     What `then` takes out and `first` put in is gone: it is in neither text. Spans that touch are
-    joined where one put at most stands in their place.
+    joined where one put at most stands in their place, so that a document's spans do not depend on
+    the documents beside it.
     """
     if len(first) != len(then):
         raise ValueError(f"edits of {len(first)} documents, then of {len(then)}")
-    if first.ends[-1] == 0 or then.ends[-1] == 0:
-        return then if first.ends[-1] == 0 else first
+    if first.ends[-1] == 0 and then.ends[-1] == 0:
+        return first
     spans = np.empty((3, first.starts.size + then.starts.size), np.int64)
     ends = np.zeros(len(first) + 1, np.int64)
     compose_spans(first.spans, first.ends, then.spans, then.ends, spans, ends)

@@ -1,121 +1,138 @@
 """The cluster pass: which documents are one, which of them stays, and what the others duplicate.
 
-One task over all documents that the filters kept. Steps run in order: each drops only documents
-that the steps before it left, and keeps the best of every cluster by its own `keep_by`. Clusters
-themselves are made of all documents that the filters kept: two may hang together through one that
-an earlier step dropped.
+One task. Steps run in order: each drops only documents that the steps before it left, and keeps the
+best of every cluster by its own `keep_by`. Clusters themselves are made of all documents that the
+filters kept: two may hang together through one that an earlier step dropped.
+
+Memory: 8 bytes a document for one step at a time (or `dedup_memory`, through files), and for the
+documents that share a cluster their row: id, size, columns of `keep_by`.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dolmix.dedup import clusters, sort_keys, survivors
+from dolmix.dedup.clusters import Members, cluster_members
+from dolmix.dedup.signed import SignedParts
 from dolmix.document import I64Array
 from dolmix.files import commit
-from dolmix.pipeline.context import TaskContext, TaskResult, widened
+from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.duplicates import Outcome, choose, write_results
+from dolmix.pipeline.kept_rows import KeptRows
+from dolmix.pipeline.passes.candidates import read_pairs
+from dolmix.pipeline.passes.signatures import older_side, signed_parts
+from dolmix.pipeline.scratch import scratch_folder
 
-NOT_DROPPED = -1
+PAIRS_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one step found."""
+
+    signed: SignedParts
+    members: Members
+    """Those of the older run's clusters and of the pairs found here, together."""
+    pairs: int
+    """Pairs found here, band by band."""
+
+    @property
+    def own(self) -> I64Array:
+        """Numbers of the members that are this run's, counted from this run's first document."""
+        numbers = self.members.documents - self.signed.own
+        return numbers[numbers >= 0]
 
 
 def choose_survivors(context: TaskContext) -> TaskResult:
     """Write, for every part, the documents that dedup drops and what each duplicates."""
-    documents = _kept_documents(context)
-    columns = {name: documents[name] for name in documents.column_names}
-    alive = np.ones(len(documents), np.bool_)
-    duplicate_of = np.full(len(documents), NOT_DROPPED, np.int64)
-    dropped_by = np.full(len(documents), NOT_DROPPED, np.int64)
-    for number, step in enumerate(context.plan.pipeline.dedup):
-        labels = clusters(len(documents), _pairs(context, number))
-        kept, original = survivors(labels, alive, sort_keys(step.keep_by, columns))
-        dropped = alive & ~kept
-        duplicate_of[dropped] = original[dropped]
-        dropped_by[dropped] = number
-        alive &= kept
-    drops = _drops(context, documents, dropped_by, duplicate_of)
-    counts = {"documents": len(documents), **_counts(context, drops)}
-    return TaskResult(_write(context, drops), counts)
+    steps = context.plan.pipeline.document_steps
+    found = [_find(context, number) for number in range(len(steps))]
+    wanted = np.unique(np.concatenate([step.own for step in found]))
+    rows = KeptRows.read(context, wanted)
+    outcome = Outcome.nothing(rows)
+    for number, step in enumerate(found):
+        choose(context, number, (step.signed, step.members), outcome)
+    together = _together(context, found)
+    counts = {
+        "documents": found[0].signed.num_documents - found[0].signed.own,
+        "steps": {
+            steps[number].label: {
+                "comparable": sum(p.comparable for p in step.signed.parts[step.signed.num_old :]),
+                "pairs": step.pairs,
+                "clusters": step.members.num_clusters,
+                "members": len(step.members.documents),
+                "largest": int(np.bincount(step.members.labels, minlength=1).max()),
+            }
+            for number, step in enumerate(found)
+        },
+    }
+    outputs, dropped = write_results(context, outcome, together)
+    outputs |= _write_edges(context, found)
+    return TaskResult(outputs, {**counts, **dropped})
 
 
-def _kept_documents(context: TaskContext) -> pa.Table:
-    """Every document that the filters kept, in number order, with what `keep_by` may name."""
-    wanted = {c for step in context.plan.pipeline.dedup for c in step.keep_columns()}
-    sources = list(context.plan.pipeline.sources)
-    tables: list[pa.Table] = []
-    documents = 0
-    for number, (name, part) in enumerate(context.all_parts()):
-        record = context.record("filter", name, part)
-        known = wanted & set(context.plan.pipeline.sources[name].column_names())
-        columns = ["record", "id", "num_bytes", *sorted(known)]
-        path = context.run / record.outputs["decisions"]
-        table = pq.read_table(path, columns=[*columns, "reason"])
-        table = table.filter(table["reason"].is_null()).select(columns)
-        for column, value in (("part", number), ("source_priority", sources.index(name))):
-            table = table.append_column(column, pa.array(np.full(len(table), value)))
-        tables.append(widened(table))
-        documents += len(table)
-        context.report(documents=documents)
-    return pa.concat_tables(tables, promote_options="default").combine_chunks()
+def _find(context: TaskContext, step: int) -> _Found:
+    """Find the clusters of one step."""
+    signed = signed_parts(context.plan, step)
+    pairs = 0
+
+    def counted() -> Iterator[I64Array]:
+        nonlocal pairs
+        for block in _pairs(context, step):
+            pairs += len(block)
+            context.report(pairs=pairs)
+            yield block
+
+    old = older_side(context.plan, step)
+    edges = () if old is None else (old.edges(),)
+    members = _members(context, signed.num_documents, chain(edges, counted()))
+    return _Found(signed, members, pairs)
+
+
+def _members(context: TaskContext, num_documents: int, pairs: Iterator[I64Array]) -> Members:
+    memory = context.plan.pipeline.dedup_memory
+    with scratch_folder(context.run / "work" / "clusters") as folder:
+        return cluster_members(num_documents, pairs, memory=memory, folder=folder)
 
 
 def _pairs(context: TaskContext, step: int) -> Iterator[I64Array]:
-    """Yield the star edges of one step, band by band."""
-    for task in context.plan.tasks("candidates"):
-        if task.step == step:
-            record = context.book.read("candidates", task.key)
-            yield np.load(context.run / record.outputs["pairs"])
+    """Yield the pairs that one step found."""
+    verified = context.plan.pipeline.document_steps[step].verifies
+    for task in context.plan.tasks("verify" if verified else "candidates"):
+        if verified or task.step == step:
+            record = context.book.read(task.pass_name, task.key)
+            kind = f"pairs-{step}" if verified else "pairs"
+            path = context.run / record.outputs[kind]
+            for start in range(0, path.stat().st_size // 16, PAIRS_AT_ONCE):
+                yield read_pairs(path, start, PAIRS_AT_ONCE)
 
 
-def _drops(
-    context: TaskContext, documents: pa.Table, dropped_by: I64Array, duplicate_of: I64Array
-) -> pa.Table:
-    """Rows of the dropped documents, in number order."""
-    rows = np.flatnonzero(dropped_by != NOT_DROPPED)
-    dropped, stays = documents.take(pa.array(rows)), pa.array(duplicate_of[rows])
-    reasons = pa.array([f"{step.label}.duplicate" for step in context.plan.pipeline.dedup])
-    sources = pa.array(list(context.plan.pipeline.sources), pa.string())
-    return pa.table(
-        {
-            "part": dropped["part"],
-            "source": sources.take(dropped["source_priority"].combine_chunks()),
-            "num_bytes": dropped["num_bytes"],
-            "record": dropped["record"],
-            "id": dropped["id"],
-            "reason": reasons.take(pa.array(dropped_by[rows])),
-            "duplicate_of_source": sources.take(
-                documents["source_priority"].take(stays).combine_chunks()
-            ),
-            "duplicate_of_id": documents["id"].take(stays),
-        }
-    )
-
-
-def _write(context: TaskContext, drops: pa.Table) -> dict[str, Path]:
-    """Write one file a part: record, reason, and the source and id of the document that stays."""
-    part = drops["part"].to_numpy()  # ascending, since documents are numbered by part
-    rows = drops.drop_columns(["part", "source", "num_bytes"])
-    outputs: dict[str, Path] = {}
-    for number, (source, part_of_source) in enumerate(context.all_parts()):
-        start, stop = np.searchsorted(part, [number, number + 1])
-        name = f"{part_of_source:05d}-{context.task.key[:12]}.parquet"
-        path = context.run / "decisions" / "duplicates" / source / name
-        with commit.new_file(path) as attempt:
-            pq.write_table(rows.slice(start, stop - start), attempt, compression="zstd")
-        outputs[f"{source}/{part_of_source:05d}"] = path
+def _write_edges(context: TaskContext, found: list[_Found]) -> dict[str, Path]:
+    """Write the clusters of each step as edges, for an index."""
+    outputs = {}
+    for number, step in enumerate(found):
+        path = context.run / "work" / "clusters" / f"{number}-{context.task.key[:12]}.i64"
+        data = np.ascontiguousarray(step.members.edges(), "<i8").tobytes()
+        commit.write_bytes(path, data)
+        outputs[f"edges-{number}"] = path
     return outputs
 
 
-def _counts(context: TaskContext, drops: pa.Table) -> dict[str, dict[str, dict[str, int]]]:
-    """Count documents and bytes by source and reason."""
-    documents: dict[str, dict[str, int]] = {s: {} for s in context.plan.pipeline.sources}
-    num_bytes: dict[str, dict[str, int]] = {s: {} for s in context.plan.pipeline.sources}
-    grouped = drops.group_by(["source", "reason"]).aggregate(
-        [("num_bytes", "count"), ("num_bytes", "sum")]
-    )
-    for row in grouped.to_pylist():
-        documents[row["source"]][row["reason"]] = row["num_bytes_count"]
-        num_bytes[row["source"]][row["reason"]] = row["num_bytes_sum"]
-    return {"dropped": documents, "dropped_bytes": num_bytes}
+def _together(context: TaskContext, found: list[_Found]) -> Members:
+    """Clusters of this run's documents over all steps together: the clusters of their clusters."""
+    documents = found[0].signed.num_documents - found[0].signed.own
+
+    def edges() -> Iterator[I64Array]:
+        for step in found:
+            own = step.members.documents >= step.signed.own
+            numbers = step.members.documents[own] - step.signed.own
+            # a cluster that begins in the older run begins here with its first document of this one
+            _, first, place = np.unique(
+                step.members.roots[own], return_index=True, return_inverse=True
+            )
+            yield np.column_stack((numbers[first][place], numbers))
+
+    return _members(context, documents, edges())

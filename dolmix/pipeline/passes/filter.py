@@ -1,34 +1,54 @@
 """The filter pass: one part read once, every document judged, nothing forgotten.
 
 Writes the part's decisions (one Parquet row a document: id, size, every column, the last filter
-that judged it, the reason if it was dropped) and sets bad records aside as JSON lines.
+that judged it, the reason if it was dropped) and sets bad records aside as JSON lines. Where the
+folder holds decisions of an earlier run on the same part, columns that still stand are taken from
+there; the files are the same, byte by byte.
 """
 
 import base64
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import orjson
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dolmix.document import TextBatch
+from dolmix.errors import DataError, DolmixError
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
-from dolmix.pipeline.decisions import decide, decision_schema
+from dolmix.pipeline.decisions import decide, decision_schema, reading_digest
+from dolmix.pipeline.known import Known, decide_known, standing
+from dolmix.pipeline.prior import Prior, find_prior
 from dolmix.pipeline.tally import Tally
 from dolmix.sources import BadRecord
+
+_log = logging.getLogger(__name__)
 
 
 def filter_part(context: TaskContext) -> TaskResult:
     """Judge every document of one part."""
     filters = context.source.filters
-    folder = context.run / "decisions" / context.task.source
-    decisions = folder / f"{context.stem}.parquet"
-    bad = context.run / "bad-records" / context.task.source / f"{context.stem}.jsonl"
+    schema = decision_schema(filters, reading=reading_digest(context.source))
+    prior = find_prior(context.plan, context.task)
+    if prior is not None:
+        try:
+            result = _decide_again(context, schema, prior)
+        except (DolmixError, OSError, pa.ArrowException, KeyError) as error:
+            # what is wrong with the part itself comes up again when it is judged from its text
+            _log.info("%s: judged anew, not from %s: %s", context.task.name, prior.decisions, error)
+        else:
+            if result is not None:
+                return result
+    decisions, bad = _paths(context)
     tally = Tally(filters)
     outputs = {"decisions": decisions}
-    schema = decision_schema(filters)
     with _set_aside(bad) as (put, aside), commit.new_file(decisions) as attempt:
         reader = context.open_part(report=put)
         for filter_ in filters:
@@ -47,7 +67,78 @@ def filter_part(context: TaskContext) -> TaskResult:
         "records": reader.num_records,
         "bad_records": reader.num_bad,
     }
+    if reader.warc_records:
+        counts["warc_records"] = dict(sorted(reader.warc_records.items()))
     return TaskResult(outputs, counts)
+
+
+def _paths(context: TaskContext) -> tuple[Path, Path]:
+    """Where the part's decisions go, and its bad records."""
+    bad = context.run / "bad-records" / context.task.source / f"{context.stem}.jsonl"
+    return context.run / "decisions" / context.task.source / f"{context.stem}.parquet", bad
+
+
+def _decide_again(context: TaskContext, schema: pa.Schema, prior: Prior) -> TaskResult | None:
+    """Judge from the columns of an earlier run; None if none of them stands.
+
+    The part is read as far as texts are missing. Raises what a file that is not as it was leads to.
+    """
+    filters, whole = context.source.filters, context.plan.pipeline.tag == "all"
+    decisions, bad = _paths(context)
+    tally, texts = Tally(filters), _Texts(context)
+    for filter_ in filters:
+        filter_.begin_part()
+    with pq.ParquetFile(prior.decisions) as file:
+        if file.metadata.num_rows != prior.counts["documents"]:
+            raise DataError(f"{prior.decisions}: holds other documents than its task counted")
+        usable = standing(file.schema_arrow, schema, prior.labels)
+        if not usable:
+            return None
+        with (
+            commit.new_file(decisions) as attempt,
+            pq.ParquetWriter(attempt, schema, compression="zstd") as writer,
+        ):
+            for group in range(file.num_row_groups):
+                rows = file.read_row_group(group, use_threads=False)
+                known = Known.of(rows, usable, prior.labels, whole=prior.whole)
+                read = texts.reader(group, known.names())
+                table = decide_known(known, filters, schema, read=read, whole=whole)
+                tally.add(table)
+                writer.write_table(table)
+                context.report(bytes=tally.num_bytes, documents=tally.documents, kept=tally.kept)
+    outputs = {"decisions": decisions}
+    if prior.bad_records is not None:
+        commit.write_bytes(bad, prior.bad_records.read_bytes())
+        outputs["bad_records"] = bad
+    counts = tally.counts()
+    of_reading = {name: count for name, count in prior.counts.items() if name not in counts}
+    return TaskResult(outputs, {**counts, **of_reading})
+
+
+class _Texts:
+    """Texts of a part, batch by batch, read only as far as they are asked for."""
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+
+    @cached_property
+    def _batches(self) -> Iterator[tuple[int, TextBatch]]:
+        return enumerate(self._context.open_part())
+
+    def reader(self, number: int, names: TextBatch) -> Callable[[], TextBatch]:
+        """Give a function that reads batch `number`, of documents that are known by these names.
+
+        It raises DataError if the part holds others there.
+        """
+
+        def read() -> TextBatch:
+            found = next((batch for n, batch in self._batches if n == number), None)
+            if found is None or not np.array_equal(found.records, names.records):
+                path = self._context.part.path
+                raise DataError(f"{path}: holds other documents than when they were judged")
+            return found
+
+        return read
 
 
 @contextmanager

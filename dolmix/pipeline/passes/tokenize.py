@@ -22,14 +22,30 @@ from dolmix.document import BoolArray, TextBatch
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.trust import distrust_engine, trusted_tokenizer
+from dolmix.shards.layout import TEXT_HASH
+from dolmix.text.hashes import text_hashes
 from dolmix.tokenizer import Tokenizer
 
 
 def tokenize_part(context: TaskContext) -> TaskResult:
-    """Encode the survivors of one part; write the dropped texts too where the pipeline asks."""
+    """Encode the survivors of one part; write the dropped texts too where the pipeline asks.
+
+    If a faster engine turns out to give other ids than the reference, the part is done again by the
+    reference, and the run's other tasks are told.
+    """
+    tokenizer = trusted_tokenizer(context)
+    result = _encode_part(context, tokenizer)
+    if tokenizer.disagreement is not None:
+        distrust_engine(context.run, context.task.name, tokenizer.disagreement)
+        result = _encode_part(context, trusted_tokenizer(context))
+    return result
+
+
+def _encode_part(context: TaskContext, tokenizer: Tokenizer) -> TaskResult:
     pipeline = context.plan.pipeline
-    tokenizer = Tokenizer(pipeline.tokenizer)
-    reasons = _final_reasons(context)
+    before = tokenizer.fast_documents
+    reasons = context.reasons(final=True)
     kept: BoolArray = np.asarray(pc.is_null(reasons).to_numpy(zero_copy_only=False), np.bool_)
     folder = context.run / "work" / "tokens" / context.task.source
     outputs = {
@@ -49,33 +65,21 @@ def tokenize_part(context: TaskContext) -> TaskResult:
         excluded = None
         if "excluded" in attempts:
             excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
-        for batch in context.judged_batches():
+        for batch in context.judged_batches(final=True):
             stop = batch.row + len(batch.original)
             mask = kept[batch.row : stop]
             survivors = batch.take(mask)
             ids, lengths = tokenizer.encode(survivors)
-            tokens.write(ids.tobytes())
+            tokens.write(ids.data)
             numbers = batch.row + np.flatnonzero(mask)
             documents.write_table(rows.documents(survivors, lengths, numbers))
             if excluded is not None:
                 excluded.write_table(rows.dropped(batch.original, ~mask, batch.row))
             num_tokens += len(ids)
             context.report(documents=stop, tokens=num_tokens)
-    return TaskResult(outputs, {"documents": int(kept.sum()), "tokens": num_tokens})
-
-
-def _final_reasons(context: TaskContext) -> pa.Array:
-    """Reason per document of the part after filters and dedup; null = it stays."""
-    decided = context.decisions(["record", "reason"])
-    reasons = decided["reason"].combine_chunks()
-    if not context.plan.pipeline.dedup:
-        return reasons
-    key = context.plan.passes["clusters"][0].key
-    part = f"{context.task.source}/{context.task.part:05d}"
-    path = context.book.output("clusters", key, part)
-    drops = pq.read_table(path, columns=["record", "reason"]).combine_chunks()
-    place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
-    return pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
+    fast = tokenizer.fast_documents - before
+    counts = {"documents": int(kept.sum()), "tokens": num_tokens, "fast_documents": fast}
+    return TaskResult(outputs, counts)
 
 
 class _Rows:
@@ -94,7 +98,11 @@ class _Rows:
             pa.field("path", pa.string()),
             pa.field("record", pa.int64()),
         ]
-        numbers = [pa.field("num_bytes", pa.int64()), pa.field("num_tokens", pa.int64())]
+        numbers = [
+            pa.field("num_bytes", pa.int64()),
+            pa.field("num_tokens", pa.int64()),
+            pa.field(TEXT_HASH, pa.uint64()),
+        ]
         self.schema = pa.schema([*place, *numbers, *self.values.schema])
         self.excluded = pa.schema(
             [*place, pa.field("reason", pa.string()), pa.field("text", pa.large_string())]
@@ -114,6 +122,7 @@ class _Rows:
         columns = self._place(batch) | {
             "num_bytes": pa.array(batch.num_bytes),
             "num_tokens": pa.array(lengths.astype(np.int64)),
+            TEXT_HASH: pa.array(text_hashes(batch)),
             **{name: values[name] for name in self.kept_columns},
         }
         return pa.table(columns).cast(self.schema)

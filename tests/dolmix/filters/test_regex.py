@@ -37,7 +37,8 @@ def test_both_syntaxes_count_alike_where_they_mean_the_same(texts: list[str]) ->
         "digit": "[0-9]",
         "line": "(?m)^a",
         "accent": "é",
-        "start": r"\A.b", "mark": "[b\x01]",
+        "start": r"\A.b",
+        "mark": "[b\x01]",
         "group": "(a)(b)|1",
     }
     expected = {n: [len(re.findall(p, t)) for t in texts] for n, p in patterns.items()}

@@ -45,8 +45,28 @@ def test_a_plan_is_a_function_of_file_and_inputs(corpus: Path, tiny_tokenizer: P
     """Planning twice gives the same tasks; large files are cut into several."""
     first, second = plan_of(corpus, tiny_tokenizer), plan_of(corpus, tiny_tokenizer)
     assert keys(first) == keys(second)
-    assert tuple(first.passes) == PASSES
+    assert list(first.passes) == [name for name in PASSES if name in first.passes]
     assert len(first.parts["web"]) > 2
+
+
+def test_a_plan_has_the_passes_that_it_needs(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Every dedup step brings its own passes, in the order of all."""
+    exact = {"type": "exact"}
+    checked = {"type": "minhash", "verify": True}
+    paragraphs = {"type": "paragraphs", "tasks": 3}
+    between = {
+        "documents": ["signatures", "candidates", "clusters"],
+        "checked": ["signatures", "candidates", "shingles", "verify", "clusters"],
+        "paragraphs": ["paragraph_hashes", "paragraph_groups", "paragraph_marks"],
+    }
+    everything = plan_of(corpus, tiny_tokenizer, dedup=[checked, paragraphs], dedup_index=True)
+    assert list(everything.passes) == [name for name in PASSES if name not in {"holdout", "valid"}]
+    assert len(everything.passes["paragraph_groups"]) == 3
+    steps_of = {"documents": [exact], "checked": [checked], "paragraphs": [paragraphs]}
+    for name, steps in steps_of.items():
+        passes = list(plan_of(corpus, tiny_tokenizer, dedup=steps).passes)
+        assert passes == ["filter", *between[name], "tokenize", "store"]
+    assert list(plan_of(corpus, tiny_tokenizer, dedup=[]).passes) == ["filter", "tokenize", "store"]
 
 
 def test_workers_and_cap_change_no_key(corpus: Path, tiny_tokenizer: Path) -> None:
@@ -67,6 +87,34 @@ def test_a_dedup_setting_leaves_the_filter_pass_alone(corpus: Path, tiny_tokeniz
     assert before["filter"] == after["filter"]
     for name in ("signatures", "clusters", "tokenize", "store"):
         assert not set(before[name]) & set(after[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"keep_by": ["id"]}, ("signatures", "candidates")),
+        ({"drop": "none"}, ("signatures", "candidates")),
+        ({"verify": True}, ("signatures",)),
+        ({"seed": 2}, ()),
+    ],
+    ids="-".join,
+)
+def test_a_choice_among_candidates_redoes_no_signature(
+    corpus: Path, tiny_tokenizer: Path, settings: dict[str, Any], kept: tuple[str, ...]
+) -> None:
+    """Passes before the one that a dedup setting is for keep their results."""
+    before = keys(plan_of(corpus, tiny_tokenizer, dedup=[{"type": "minhash"}]))
+    after = keys(plan_of(corpus, tiny_tokenizer, dedup=[{"type": "minhash", **settings}]))
+    same = [n for n in ("signatures", "candidates", "clusters") if before[n] == after[n]]
+    assert tuple(same) == kept
+
+
+def test_memory_for_clusters_changes_no_key(corpus: Path, tiny_tokenizer: Path) -> None:
+    """Clusters are the same whichever way they are found, so nothing is redone."""
+    before, after = (
+        keys(plan_of(corpus, tiny_tokenizer, dedup_memory=size)) for size in (1 << 20, 1 << 40)
+    )
+    assert before == after
 
 
 def test_a_filter_setting_redoes_its_source_only(corpus: Path, tiny_tokenizer: Path) -> None:

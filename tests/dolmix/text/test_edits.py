@@ -66,6 +66,17 @@ def test_two_edits_are_one(rows: list[tuple[str, list[Span], list[Span]]]) -> No
 
 
 @given(documents(), st.data())
+def test_two_edits_are_one_whatever_stands_beside(
+    rows: list[tuple[str, list[Span], list[Span]]], data: st.DataObject
+) -> None:
+    """A document's spans are the same in any batch, one without any other edit included."""
+    first, then = edits_of([a for _, a, _ in rows]), edits_of([b for _, _, b in rows])
+    chosen = np.array([n for n in range(len(rows)) if data.draw(st.booleans())], np.int64)
+    alone = compose(first.take(chosen), then.take(chosen))
+    assert spans_of(alone) == spans_of(compose(first, then).take(chosen))
+
+
+@given(documents(), st.data())
 def test_an_edit_column_reads_back(
     rows: list[tuple[str, list[Span], list[Span]]], data: st.DataObject
 ) -> None:

@@ -1,0 +1,20 @@
+"""A folder for a task's temporary files, gone when it ends or, after a kill, with the rerun."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dolmix.files import commit
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder below `parent` that no other attempt shares."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = commit.attempt_path(parent / "scratch")  # a name that the next run sweeps away
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
