@@ -15,6 +15,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -263,7 +264,16 @@ class _IndexUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if name in _INDEX_NAMES.get(module, ()):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):
+            return _member  # how Python before 3.11.4 pickles a member of an enumeration
         raise pickle.UnpicklingError(f"the checkpoint's index names {module}.{name}: not read")
+
+
+def _member(kind: Any, name: str) -> Any:
+    """Give a member of an enumeration, and an attribute of nothing else."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind[name]
+    raise pickle.UnpicklingError(f"the checkpoint's index names {name} of {kind!r}: not read")
 
 
 _INDEX_NAMES: dict[str, tuple[str, ...]] = {

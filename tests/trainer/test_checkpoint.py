@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from dolmix.errors import LockError
+from trainer import checkpoint
 from trainer.checkpoint import complete, load, prune, read_meta, remove_leftovers
 from trainer.config import TrainConfig
 from trainer.parallel import join_world
@@ -33,6 +35,14 @@ def test_an_index_with_foreign_names_is_not_read(
     with join_world(configure()), pytest.raises(LockError, match="system: not read"):
         load(tmp_path, {"model.x": torch.zeros(2)})
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_index_may_name_members_of_enumerations_alone() -> None:
+    """Older Pythons pickle a member as an attribute of its class; no other attribute is given."""
+    assert checkpoint._member(StrEnum("Kind", ["A"]), "A") == "a"
+    for kind, name in ((dict, "clear"), (StrEnum("Kind", ["A"]), "__class__"), ("text", "upper")):
+        with pytest.raises((pickle.UnpicklingError, KeyError)):
+            checkpoint._member(kind, name)
 
 
 def test_only_complete_checkpoints_count(tmp_path: Path) -> None:

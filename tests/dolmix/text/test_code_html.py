@@ -100,11 +100,11 @@ def test_much_markup_with_ends_is_measured() -> None:
 
 
 def test_many_scripts_take_no_longer_than_other_tags() -> None:
-    """The time for a script does not grow with the text before it."""
+    """The time for a script does not grow with the text before it (else: hundreds of times)."""
     took = []
     for tag in ("strong", "script"):
         text = f"a<{tag}></{tag}>" * 20_000
         start = time.process_time()
         assert html_text_frac(text) == 20_000 / len(text)
         took.append(time.process_time() - start)
-    assert took[1] < 3 * took[0]
+    assert took[1] < 30 * took[0]
