@@ -9,6 +9,7 @@ import numpy as np
 
 from dolmix.document import I64Array, U8Array, U32Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.xxh64 import xxh64
 
 XXH64, XXH32, SHA1_64, SHA1_32 = range(4)
 """Hash functions, and how many bits of them are taken."""
@@ -16,15 +17,9 @@ LANES = 16
 """Strings that SHA-1 is computed of at once."""
 BLOCK = 64
 """Bytes of a block of SHA-1."""
-WORD64, WORD32, WORD8 = np.uint64(8), np.uint64(4), np.uint64(1)
+WORD32, WORD8 = np.uint64(4), np.uint64(1)
+SEED = np.uint64(0)
 
-_P64 = (
-    np.uint64(0x9E3779B185EBCA87),
-    np.uint64(0xC2B2AE3D27D4EB4F),
-    np.uint64(0x165667B19E3779F9),
-    np.uint64(0x85EBCA77C2B2AE63),
-    np.uint64(0x27D4EB2F165667C5),
-)
 _P32 = (
     np.uint32(0x9E3779B1),
     np.uint32(0x85EBCA77),
@@ -49,7 +44,7 @@ def hash_spans(
     """
     if function == XXH64:
         for k in range(out.size):
-            out[k] = xxh64(data, starts[k], stops[k])
+            out[k] = xxh64(data, starts[k], stops[k], SEED)
     elif function == XXH32:
         for k in range(out.size):
             out[k] = xxh32(data, starts[k], stops[k])
@@ -78,67 +73,6 @@ def _load32(data: U8Array, at: np.uint64) -> np.uint64:
         | _byte(data, at + np.uint64(2)) << np.uint64(16)
         | _byte(data, at + np.uint64(3)) << np.uint64(24)
     )
-
-
-@leaf
-def _load64(data: U8Array, at: np.uint64) -> np.uint64:
-    return (
-        _byte(data, at)
-        | _byte(data, at + np.uint64(1)) << np.uint64(8)
-        | _byte(data, at + np.uint64(2)) << np.uint64(16)
-        | _byte(data, at + np.uint64(3)) << np.uint64(24)
-        | _byte(data, at + np.uint64(4)) << np.uint64(32)
-        | _byte(data, at + np.uint64(5)) << np.uint64(40)
-        | _byte(data, at + np.uint64(6)) << np.uint64(48)
-        | _byte(data, at + np.uint64(7)) << np.uint64(56)
-    )
-
-
-@leaf
-def _turn64(value: np.uint64, bits: int) -> np.uint64:
-    return value << np.uint64(bits) | value >> np.uint64(64 - bits)
-
-
-@leaf
-def _round64(sum_: np.uint64, word: np.uint64) -> np.uint64:
-    return _turn64(sum_ + word * _P64[1], 31) * _P64[0]
-
-
-@leaf
-def xxh64(data: U8Array, start: int, stop: int) -> np.uint64:
-    """XXH64 of `data[start:stop]` with seed 0."""
-    at, end = np.uint64(start), np.uint64(stop)
-    length = end - at
-    if length >= 32:
-        a, b = _P64[0] + _P64[1], _P64[1]
-        c, d = np.uint64(0), np.uint64(0) - _P64[0]
-        while end - at >= 32:
-            a = _round64(a, _load64(data, at))
-            b = _round64(b, _load64(data, at + np.uint64(8)))
-            c = _round64(c, _load64(data, at + np.uint64(16)))
-            d = _round64(d, _load64(data, at + np.uint64(24)))
-            at += np.uint64(32)
-        value = _turn64(a, 1) + _turn64(b, 7) + _turn64(c, 12) + _turn64(d, 18)
-        for part in (a, b, c, d):
-            value = (value ^ _round64(np.uint64(0), part)) * _P64[0] + _P64[3]
-    else:
-        value = _P64[4]
-    value += length
-    while end - at >= 8:
-        value ^= _round64(np.uint64(0), _load64(data, at))
-        value = _turn64(value, 27) * _P64[0] + _P64[3]
-        at += WORD64
-    if end - at >= 4:
-        value ^= _load32(data, at) * _P64[0]
-        value = _turn64(value, 23) * _P64[1] + _P64[2]
-        at += WORD32
-    while at < end:
-        value ^= _byte(data, at) * _P64[4]
-        value = _turn64(value, 11) * _P64[0]
-        at += WORD8
-    value = (value ^ value >> np.uint64(33)) * _P64[1]
-    value = (value ^ value >> np.uint64(29)) * _P64[2]
-    return value ^ value >> np.uint64(32)
 
 
 @leaf

@@ -109,12 +109,12 @@ def decide(
         both = compose(edits, then)
         if filter_.has_edit:
             columns[EDIT] = both.to_column(unchanged=~then.changed)
-        made |= {f"{filter_.label}.{c}": _spread(values, read) for c, values in columns.items()}
+        made |= {f"{filter_.label}.{c}": spread(values, read) for c, values in columns.items()}
         columns |= {name: _chosen(made[name], read) for name in filter_.reads()}
         judged = alive[read]
         columns = {column: _chosen(values, judged) for column, values in columns.items()}
         reason = judge(filter_, columns, texts if judged.all() else texts.take(judged))
-        reasons = pc.coalesce(reasons, _spread(reason, alive))
+        reasons = pc.coalesce(reasons, spread(reason, alive))
         reached = pc.if_else(pa.array(alive), filter_.label, reached)
         alive = np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
         stay = alive[read] | whole
@@ -145,8 +145,8 @@ def _chosen(values: pa.Array, rows: BoolArray) -> pa.Array:
     return values if rows.all() else values.filter(pa.array(rows))
 
 
-def _spread(values: pa.Array, rows: BoolArray) -> pa.Array:
-    """Put values of the chosen rows back into full length, null elsewhere."""
+def spread(values: pa.Array, rows: BoolArray) -> pa.Array:
+    """Put values of the chosen rows back into full length, null elsewhere; `rows` is (N,) bool."""
     if rows.all():
         return values
     place = np.cumsum(rows) - 1

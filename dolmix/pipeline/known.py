@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from dolmix.document import BoolArray, Columns, I64Array, TextBatch
 from dolmix.filters.base import EDIT, Filter, judge
-from dolmix.pipeline.decisions import BASE_FIELDS, KEY
+from dolmix.pipeline.decisions import BASE_FIELDS, KEY, spread
 from dolmix.text.edits import Edits, compose, edited, read_edits
 
 ALL = np.iinfo(np.int64).max
@@ -178,12 +178,12 @@ def _walk(
             lacks[there] = False
             lacking = pc.if_else(pa.array(lacks), filter_.label, lacking)
             alive, read = alive & ~lacks, read & ~lacks
-        made |= {f"{filter_.label}.{c}": _spread(values, read) for c, values in columns.items()}
+        made |= {f"{filter_.label}.{c}": spread(values, read) for c, values in columns.items()}
         columns |= {name: made[name].filter(pa.array(read)) for name in filter_.reads()}
         judged = pa.array(alive[read])
         columns = {column: values.filter(judged) for column, values in columns.items()}
         reason = judge(filter_, columns, names.take(alive))
-        reasons = pc.coalesce(reasons, _spread(reason, alive))
+        reasons = pc.coalesce(reasons, spread(reason, alive))
         reached = pc.if_else(pa.array(alive), filter_.label, reached)
         alive = alive & np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
         read = read if whole else alive
@@ -245,7 +245,7 @@ class _Measured:
             return
         mask = np.zeros(len(self._edits), np.bool_)
         mask[rows] = True
-        self._edits = read_edits(pc.coalesce(_spread(column, mask), self._edits.to_column()))
+        self._edits = read_edits(pc.coalesce(spread(column, mask), self._edits.to_column()))
         self._last = None
 
 
@@ -257,11 +257,3 @@ def _empty(filter_: Filter) -> Columns:
 def _whole(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One array, whatever pieces a table holds it in."""
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-def _spread(values: pa.Array, rows: BoolArray) -> pa.Array:
-    """Put values of the chosen rows back into full length, null elsewhere."""
-    if rows.all():
-        return values
-    place = np.cumsum(rows) - 1
-    return values.take(pa.array(place, mask=~rows))
