@@ -18,7 +18,7 @@ PATIENCE_S = 60
 
 @pytest.fixture(scope="module")
 def slow_pipeline(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path) -> Path:
-    """Write a pipeline whose two tokenize tasks take seconds."""
+    """Write a pipeline whose two tokenize tasks take seconds: with the slower engine, for that."""
     folder = tmp_path_factory.mktemp("slow")
     for part in range(2):
         records = [builders.document(n, builders.prose(n, 20_000)) for n in range(part, 120, 2)]
@@ -29,6 +29,7 @@ def slow_pipeline(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path
         sources={"web": {"inputs": [str(folder / "part-*.jsonl")]}},
         executor={"type": "local", "workers": 2},
     )
+    raw["tokenizer"]["engine"] = "tokenizers"
     path = folder / "pipeline.yaml"
     path.write_text(yaml.safe_dump(raw))
     return path
