@@ -217,7 +217,7 @@ def time_ours(job: dict[str, Any], out: Path) -> dict[str, Any]:
 def read_losses(training: Any, world: int) -> list[dict[str, Any]]:
     """Losses that the run has not written yet."""
     waiting = training.metrics._waiting  # noqa: SLF001
-    return [training.layout.unpack(sums[1:].cpu(), world) for _, sums in waiting]
+    return [training.layout.unpack(sums[2:].cpu(), world) for _, sums in waiting]
 
 
 def timed(batches: Any, waits: list[float]) -> Any:

@@ -14,13 +14,13 @@ from typing import NoReturn
 
 from dolmix.config import load
 from dolmix.errors import DolmixError, LockError, StoreError, UsageError
-from trainer.checkpoint import CheckpointError
 from trainer.config import TrainConfig
 from trainer.convert import VERBS, run
 from trainer.data import open_data
 from trainer.lifetime import INTERRUPTED, StopRequest, announce, claimed, explained_exit
 from trainer.loop import Training, describe
 from trainer.parallel import join_world
+from trainer.tensor_files import CheckpointError
 
 log = logging.getLogger("trainer")
 

@@ -1,9 +1,10 @@
 """A training run as one YAML file.
 
-What trains when is not in here: it follows from the lock alone. `lock`, `model`, `seed`,
-`mask_repeats`, `loss`, `optimizer` and `schedule` decide the result; `microbatch` and `processes`
-enter it through the router losses, which are means over the microbatches of each process. The rest
-says where and how fast.
+What trains when is not in here: it follows from the lock, and from the run's ledger where `dynamic`
+changes weights. `lock`, `model`, `seed`,
+`mask_repeats`, `loss`, `optimizer`, `schedule`, `faults` and `dynamic` decide the result;
+`microbatch` and `processes` enter it through the router losses, which are means over the
+microbatches of each process. The rest says where and how fast.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dolmix.config import Frac, Schema
+from dolmix.config import Frac, Name, Schema
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -220,13 +221,67 @@ class ParallelConfig(Schema):
     """Tokens whose logits exist at a time."""
 
 
+class KeepConfig(Schema):
+    """Which checkpoints stay; all others are removed once a later one is whole."""
+
+    recent: Count = 2
+    """So many of the latest."""
+    log_spaced: bool = False
+    """Write and keep steps 1, 2, 4, 8, ... below `every_steps`, and keep `every_steps` times each
+    power of two: many early ones, fewer and fewer later."""
+    every: Count | None = None
+    """Write and keep every so many steps, for publishing."""
+
+
 class CheckpointConfig(Schema):
     """When to write checkpoints; one is always written at the end and at an interruption."""
 
     every_steps: Count | None = None
-    """Write one after every so many steps; null writes the last only."""
-    keep: Count = 2
-    """How many of the latest to keep."""
+    """Write one after every so many steps; null writes those of `keep` and the last."""
+    keep: KeepConfig = KeepConfig()
+    """Which to keep."""
+
+
+class FaultsConfig(Schema):
+    """Updates that are left out, and ranks that hang."""
+
+    spike_sigma: Positive | None = 6.0
+    """Leave out an update whose loss or gradient norm is so many standard deviations above the mean
+    of the steps before; null leaves out only what is no finite number."""
+    window: Annotated[int, Field(ge=2)] = 128
+    """Steps of a stage before that a spike is measured against; it takes half as many to begin."""
+    max_skipped: Annotated[int, Field(ge=0)] = 10
+    """Stop once more updates than this were left out in the last `window` steps."""
+    timeout_s: Positive = 900.0
+    """Stop, with the stack of every rank, when a rank has not got on for so long; less than the 30
+    minutes after which torch gives up without a word."""
+
+
+class EvaluationConfig(Schema):
+    """What the model is measured on while it trains."""
+
+    stores: dict[Name, Path] = Field(default_factory=dict)
+    """Held-out stores by source; nothing of them is trained on."""
+    instances: Count = 64
+    """Instances of each store, the first ones."""
+
+
+class DynamicConfig(Schema):
+    """Weights that follow the held-out loss of each source (dynamic batch loading).
+
+    Every source of the lock needs a reference and a store under `evaluation.stores`.
+    """
+
+    rule: Literal["code", "paper"] = "code"
+    """How weights follow from losses: as LLM-Shearing's code or as its paper has it."""
+    every_steps: Count
+    """Steps between two changes."""
+    references: dict[Name, Positive]
+    """Loss that each source should reach, in nats a token."""
+    eta: Positive = 1.0
+    """Step size of rule `code`."""
+    uniform: Frac = 1e-4
+    """Share that every source gets alike under rule `code`."""
 
 
 class TrainConfig(Schema):
@@ -273,3 +328,8 @@ class TrainConfig(Schema):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    faults: FaultsConfig = FaultsConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    dynamic: DynamicConfig | None = None
+    """Change the weights of the mix while training; null keeps the lock's, which LLaMA-MoE found
+    better."""

@@ -8,16 +8,21 @@ chain that proves which tokens were trained on (order specification, section 7).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dolmix.errors import ConfigError, DolmixError, LockError, OrderError, Problem, StoreError
-from dolmix.mix import read_lock
+from dolmix.mix import Ledger, read_lock
 from dolmix.order import Batches, row_digests
+from dolmix.shards import open_store
+from dolmix.shards.packs import open_instances
 from trainer.config import ScheduleConfig, Span, TrainConfig
 from trainer.parallel import World
+
+if TYPE_CHECKING:
+    from dolmix.shards.instances import Instances
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +65,19 @@ class Data:
         self._mask_repeats = config.mask_repeats
         self._apart, self._microbatch = config.documents == "apart", config.microbatch
         self._batches = Batches(read_lock(config.lock))
-        spec = self._batches.lock.order
+        self.lock = self._batches.lock
+        self.held_out: dict[str, Instances] = {}
+        spec = self.lock.order
         self._offset = spec.schedule.offset
-        self.order_hash = self._batches.lock.order_hash
         self.sources = self._batches.order.sources
         self.sequence_length = spec.sequence_length
         self.order_steps = spec.num_steps
         self.num_steps = config.max_steps or self.order_steps
         try:
             self._check(config)
+            self._open_held_out(config)
         except BaseException:
-            self._batches.close()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -87,6 +94,21 @@ class Data:
     def close(self) -> None:
         """Close the stores."""
         self._batches.close()
+        for instances in self.held_out.values():
+            instances.store.close()
+
+    def follow(self, ledger: Ledger) -> None:
+        """Take batches by the order as a ledger changes it; none may be in the making."""
+        self._batches.order = self._batches.order.with_ledger(ledger)
+
+    def begins_stage(self, step: int) -> bool:
+        """Whether a step is the first of a stage."""
+        order = self._batches.order
+        return step == 1 or order.stage_of(step) != order.stage_of(step - 1)
+
+    def open_block(self, step: int) -> tuple[str, int] | None:
+        """Stage and number of the first block that steps 1..step have not touched, if any."""
+        return self._batches.order.open_block(step)
 
     def batch(self, step: int) -> Batch:
         """Read this rank's rows of a step; steps count from 1."""
@@ -96,7 +118,9 @@ class Data:
         if self._apart:
             size = self._microbatch
             cuts = [(c, min(c + size, len(rows))) for c in range(0, len(rows), size)]
-            documents = tuple(self._starts(rows.boundaries(*cut)) for cut in cuts)
+            documents = tuple(
+                document_starts(rows.boundaries(*cut), self.sequence_length) for cut in cuts
+            )
         return Batch(
             rows.tokens.astype(np.int64),
             rows.places.source,
@@ -105,17 +129,6 @@ class Data:
             documents,
             None if rows.labels.all() else rows.labels,
         )
-
-    def _starts(self, boundaries: NDArray[np.int32]) -> DocumentStarts:
-        """Give each token of a microbatch its document, from where documents begin."""
-        found, size = boundaries[:-1], int(boundaries[-1])
-        first = np.zeros(size, np.bool_)
-        first[found] = True
-        ids = first.reshape(-1, self.sequence_length).cumsum(1) - 1
-        # A power of two of starts: few sizes, so few recompilations.
-        starts = np.full(1 << max(6, len(found).bit_length()), size, np.int32)
-        starts[: len(found)] = found
-        return DocumentStarts(ids.astype(np.int32), starts)
 
     def tokens_through(self, step: int) -> int:
         """Tokens in steps 1..step of the whole run, all ranks; may lie beyond the order's end."""
@@ -129,6 +142,29 @@ class Data:
         """Tokens at which the warm-up and the whole schedule end."""
         total = Span(steps=self.order_steps) if schedule.total is None else schedule.total
         return self.tokens_in(schedule.warmup), self.tokens_in(total)
+
+    def _open_held_out(self, config: TrainConfig) -> None:
+        """Open the stores that are evaluated on. Raises StoreError, ConfigError."""
+        spec = self.lock.order
+        problems: list[Problem] = []
+        for source, path in config.evaluation.stores.items():
+            store = open_store(path)
+            packing = "concat" if spec.versions.mix == "olmo" else spec.packing
+            self.held_out[source] = open_instances(store, spec.sequence_length, packing)
+            problems += self._unfit_for_evaluation(f"evaluation.stores.{source}", source)
+        if problems:
+            raise ConfigError(f"training on {config.lock}", problems)
+
+    def _unfit_for_evaluation(self, key: str, source: str) -> Iterator[Problem]:
+        held_out, trained = self.held_out[source], self._batches.stores
+        if not len(held_out):
+            what = f"{held_out.store.num_tokens:,} tokens make no instance"
+            yield Problem(key, f"{what} of {self.sequence_length:,}: take a larger store")
+        if held_out.store.content_hash in {store.content_hash for store in trained}:
+            yield Problem(key, "is a store that is trained on: its loss would say nothing")
+        digest = held_out.store.manifest.tokenizer.digest
+        if digest not in {store.manifest.tokenizer.digest for store in trained}:
+            yield Problem(key, "was tokenized by another tokenizer than the sources of the lock")
 
     def _check(self, config: TrainConfig) -> None:
         problems = [*self._misfits(config)]
@@ -151,6 +187,7 @@ class Data:
         if largest >= config.model.vocab:
             what = f"{config.model.vocab:,}, but the stores' tokenizer has ids up to {largest:,}"
             yield Problem("model.vocab", f"{what}: {largest + 1:,} or more is needed")
+        yield from self._dynamic_misfits(config)
         warmup, total = self.schedule_ends(config.schedule)
         if warmup > total:
             what = "schedule.total" if config.schedule.total else "the end of the lock's order"
@@ -159,6 +196,34 @@ class Data:
                 f"{warmup:,} tokens, but the schedule ends after {total:,} ({what}): "
                 "shorten the warm-up",
             )
+
+    def _dynamic_misfits(self, config: TrainConfig) -> Iterator[Problem]:
+        if config.dynamic is None:
+            return
+        named = (("dynamic.references", config.dynamic.references), ("evaluation.stores",
+                 config.evaluation.stores))  # fmt: skip
+        for key, values in named:
+            if missing := sorted(set(self.sources) - set(values)):
+                yield Problem(key, f"nothing for {', '.join(missing)}: every source needs one")
+        if unknown := sorted(set(config.dynamic.references) - set(self.sources)):
+            yield Problem("dynamic.references", f"the lock has no source {', '.join(unknown)}")
+        if self.lock.order.versions.mix == "olmo":
+            yield Problem("dynamic", "an order of OLMo's has no weights that could change")
+
+
+def document_starts(boundaries: NDArray[np.int32], length: int) -> DocumentStarts:
+    """Give each token of a microbatch its document, from where documents begin.
+
+    boundaries (m + 1,) as `Rows.boundaries` gives them; length: inputs of a row.
+    """
+    found, size = boundaries[:-1], int(boundaries[-1])
+    first = np.zeros(size, np.bool_)
+    first[found] = True
+    ids = first.reshape(-1, length).cumsum(1) - 1
+    # A power of two of starts: few sizes, so few recompilations.
+    starts = np.full(1 << max(6, len(found).bit_length()), size, np.int32)
+    starts[: len(found)] = found
+    return DocumentStarts(ids.astype(np.int32), starts)
 
 
 def open_data(config: TrainConfig, world: World) -> Data:

@@ -75,7 +75,7 @@ def adamw_(
     """Update one parameter and its moments in place; all contiguous, the gradient scaled first.
 
     scalars_7 (7,) float32 on the device: gradient factor, 1 - lr * decay, beta1, beta2, eps,
-    lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t).
+    lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t). A gradient whose factor is 0 is not read.
     """
     count = parameter.numel()
     _adamw[(triton.cdiv(count, 4096),)](
@@ -222,7 +222,7 @@ def _adamw(
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < count
     p = tl.load(parameter + at, mask=inside).to(tl.float32)
-    g = tl.load(grad + at, mask=inside).to(tl.float32) * factor
+    g = tl.load(grad + at, mask=inside & (factor != 0.0), other=0.0).to(tl.float32) * factor
     m = tl.load(first + at, mask=inside).to(tl.float32)
     v = tl.load(second + at, mask=inside).to(tl.float32)
     m = beta1 * m + (1 - beta1) * g

@@ -1,35 +1,43 @@
 """The training loop: batch, forward and backward by microbatch, clip, update, tell, save.
 
-On one machine the state after a step is a function of the configuration, the lock and the number of
-ranks, wherever the run was interrupted. Nothing inside a step waits for the device: losses are
-fetched after the first step, every `log_every` steps and before each checkpoint, so no checkpoint
-holds weights that a non-finite loss has touched.
+On one machine the state after a step is a function of the configuration, the lock, the run's ledger
+and the number of ranks, wherever the run was interrupted. Nothing inside a step waits for the
+device: losses are fetched after the first step, every `log_every` steps and before each checkpoint.
+No checkpoint holds a weight that is no finite number.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-from dolmix.errors import UsageError
+from dolmix.errors import DolmixError, UsageError
 from dolmix.order import CHAIN_START, chain
+from dolmix.shards.prefetch import prefetched
 from trainer import checkpoint
 from trainer.attention import Documents
 from trainer.config import TrainConfig
 from trainer.data import Batch, Data
+from trainer.evals import source_losses
+from trainer.guard import GuardState, SkippedError, Skips
 from trainer.loss import explain
 from trainer.metrics import Layout, Metrics, StepFacts
 from trainer.model import Model, count_parameters, initial_value
 from trainer.optim import AdamW
 from trainer.parallel import Draw, World, build_model
-from trainer.prefetch import ahead
+from trainer.reweigh import Reweighing
+from trainer.saving import Saver
 from trainer.schedule import Schedule
 from trainer.step import Rows, Step
+from trainer.tensor_files import DamagedError
+from trainer.watch import WAITING, Watch
 from trainer.weights import open_weights
 
 log = logging.getLogger(__name__)
@@ -45,10 +53,15 @@ class Progress:
     """Batch proof of the steps done."""
 
 
+class NonFiniteError(DolmixError):
+    """Weights that are no finite numbers."""
+
+
 class Training:
     """One rank's part of a run; made on every rank, and ready to go on where the run stood.
 
-    Raises UsageError, LockError or ConfigError if there is a checkpoint that it cannot go on from.
+    Raises UsageError, LockError, LedgerError or ConfigError if there is a checkpoint that it cannot
+    go on from.
     """
 
     def __init__(
@@ -74,75 +87,110 @@ class Training:
             self.layout,
             num_steps=data.num_steps,
             num_tokens=data.tokens_through(data.num_steps),
-            lock=config.lock,
         )
+        self.watch = Watch(
+            config.output / "watch",
+            rank=world.rank,
+            size=world.size,
+            timeout_s=config.faults.timeout_s,
+        )
+        self.saver = Saver(
+            self.checkpoints, config.checkpoint, world, on_progress=self._tell_waiting
+        )
+        self.reweighing = Reweighing(config, data, world)
+        self.skips = Skips(config.faults, GuardState())
         self.progress = self._resume()
         self.saved_step = self.progress.step
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the last step (True), or until any rank is asked to stop (False).
 
-        Either way the last step done has a checkpoint afterwards. Raises NonFiniteError where a
-        loss is no number, StoreError where a store cannot be read.
+        Either way the last step done has a checkpoint afterwards. Raises SkippedError where too
+        many updates were left out, NonFiniteError where weights are no numbers, CheckpointError
+        where a checkpoint cannot be written, StoreError where a store cannot be read.
         """
         self.metrics.start(self.progress.step, self.data.tokens_through(self.progress.step))
-        first = self.progress.step + 1
         try:
-            for step, batch in self._batches(first):
-                digests, stopping = self._share(batch, stopping=stop())
-                if stopping:
-                    self.save()
-                    return False
-                self._update(step, batch, digests)
-                if step % self.config.log_every == 0 or step == first:
-                    self.metrics.fetch(self.world.size)
-                every = self.config.checkpoint.every_steps
-                if every is not None and step % every == 0:
-                    self.save()
-            self.save()
+            with self.watch:
+                return self._run(stop)
         finally:
+            self.saver.close()
             self.metrics.close()
+
+    def _run(self, stop: Callable[[], bool]) -> bool:
+        first = self.progress.step + 1
+        for step, batch in self._batches(first):
+            self.watch.at(step, f"{WAITING} for the other ranks")
+            digests, stopping = self._share(batch, stopping=stop())
+            if stopping:
+                self._save_last()
+                return False
+            self.watch.at(step, "forward, backward and update")
+            self._update(step, batch, digests)
+            if step == self.reweighing.next_change(step):
+                self.reweighing.change(step, self._measure)
+            if step % self.config.log_every == 0 or step == first:
+                self._fetch()
+            if checkpoint.is_due(self.config.checkpoint, step):
+                self.save()
+            self.watch.at(step + 1, "reading its batch")
+        self._save_last()
         return True
 
-    def save(self) -> None:
-        """Write a checkpoint of the steps done, unless one was written or read; drop those too old.
+    def _save_last(self) -> None:
+        self.save()
+        self._tell_waiting()
+        self.saver.wait()
 
-        Every rank calls it. Raises NonFiniteError, and writes nothing, after a loss that is no
-        number.
+    def _tell_waiting(self) -> None:
+        self.watch.at(self.progress.step, f"{WAITING} for a checkpoint to be written")
+
+    def save(self) -> None:
+        """Begin a checkpoint of the steps done, unless one was begun or read.
+
+        Every rank calls it. Raises NonFiniteError, and writes nothing, where a weight is no number,
+        and CheckpointError if the checkpoint before could not be written.
         """
-        self.metrics.fetch(self.world.size)
+        self._fetch()
         if self.saved_step == self.progress.step:
             return
+        self._tell_waiting()
+        tensors = checkpoint.training_tensors(self.model, self.optimizer)
+        self._check_finite(tensors)
         self.metrics.sync()
         meta = checkpoint.Meta(
             step=self.progress.step,
             tokens=self.data.tokens_through(self.progress.step),
-            order_hash=self.data.order_hash,
+            order_hash=self.data.lock.order_hash,
+            order=self.data.lock.order.model_dump(mode="json"),
+            ledger_hash=self.reweighing.reached,
             chain=self.progress.chain.hex(),
+            guard=self.step.guard.state(self.skips),
             config=self.config.model_dump(mode="json"),
             versions=checkpoint.versions(),
         )
-        tensors = checkpoint.training_tensors(self.model, self.optimizer)
-        path = checkpoint.save(self.checkpoints, tensors, meta, self.world)
+        self.saver.begin(tensors, meta)
         self.saved_step = self.progress.step
-        if self.world.is_first:
-            log.info("checkpoint %s", path)
-            checkpoint.prune(self.checkpoints, self.config.checkpoint.keep)
 
     def _batches(self, first: int) -> Iterator[tuple[int, Batch]]:
-        """Batches of the steps to do, read ahead."""
-        steps = range(first, self.data.num_steps + 1)
-        return zip(steps, ahead(map(self.data.batch, steps)), strict=True)
+        """Batches of the steps to do, read ahead, but never past a change of the weights."""
+        while first <= self.data.num_steps:
+            change = self.reweighing.next_change(first) or self.data.num_steps
+            steps = range(first, min(change, self.data.num_steps) + 1)
+            yield from zip(steps, prefetched(self.data.batch, steps), strict=True)
+            first = steps.stop
 
     def _update(self, step: int, batch: Batch, digests: NDArray[np.uint8]) -> None:
         tokens = self.data.tokens_through(step)
         lr = self.schedule.lr(tokens)
+        if self.data.begins_stage(step):
+            self.step.guard.begin_stage()
         if self.config.model.router.noise:  # the same noise however the run came to this step
             torch.manual_seed(hash((self.config.seed, step, self.world.rank)) % 2**63)
-        sums, norm = self.step.run(self._send(batch), lr)
+        outcome = self.step.run(self._send(batch), lr)
         self.progress = Progress(step, chain(self.progress.chain, digests))
         logged = self.progress.chain if step % self.config.chain_every == 0 else None
-        self.metrics.add(StepFacts(step, tokens, lr, logged), sums, norm)
+        self.metrics.add(StepFacts(step, tokens, lr, logged), *outcome)
 
     def _send(self, batch: Batch) -> Rows:
         send = self.world.send
@@ -153,24 +201,94 @@ class Training:
         return Rows(send(batch.tokens), send(batch.sources), send(batch.masked), documents, counted)
 
     def _share(self, batch: Batch, *, stopping: bool) -> tuple[NDArray[np.uint8], bool]:
-        """Every rank's row digests in place order, and whether any rank is asked to stop."""
-        mine = np.append(batch.digests.ravel(), np.uint8(stopping))
-        every = self.world.gather_bytes(mine)
-        digests = every[:, :-1].reshape(self.world.size, -1, batch.digests.shape[1])
-        return digests.swapaxes(0, 1).reshape(-1, batch.digests.shape[1]), bool(every[:, -1].any())
+        """Every rank's row digests in place order, and whether any rank is asked to stop.
+
+        Raises CheckpointError, on every rank, where any knows of one that could not be written.
+        """
+        flags = np.array([stopping, self.saver.failed], np.uint8)
+        every = self.world.gather_bytes(np.append(batch.digests.ravel(), flags))
+        if every[:, -1].any():
+            self.saver.wait()
+        digests = every[:, :-2].reshape(self.world.size, -1, batch.digests.shape[1])
+        return digests.swapaxes(0, 1).reshape(-1, batch.digests.shape[1]), bool(every[:, -2].any())
+
+    def _fetch(self) -> None:
+        """Fetch what the device knows of the steps done. Raises SkippedError, on every rank."""
+        lines = self.metrics.fetch(self.world.size)
+        skipped = [line for line in lines if line["skipped"]]
+        self.skips.note(self.progress.step, [line["step"] for line in skipped])
+        for line in skipped if self.world.is_first else ():
+            log.warning("%s. What was in its batch: %s", _left_out(line), self._show(line["step"]))
+        if skipped and self.skips.too_many:
+            raise SkippedError(
+                f"{_left_out(skipped[-1])}: {len(self.skips.recent)} of the last "
+                f"{self.config.faults.window} steps, more than faults.max_skipped allows "
+                f"({self.config.faults.max_skipped}). Training stopped; checkpoints are whole. "
+                f"See what was in the first one's batch: {self._show(self.skips.recent[0])}"
+            )
+
+    def _show(self, step: int) -> str:
+        """Command that shows the documents of a step."""
+        command = f"dolmix order show {self.config.lock} --step {step}"
+        has_ledger = len(self.reweighing.ledger) > 0
+        return f"{command} --ledger {self.reweighing.path}" if has_ledger else command
+
+    def _check_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        local = [t.to_local() if isinstance(t, DTensor) else t for t in tensors.values()]
+        wrong = torch.stack([(~t.isfinite()).sum() for t in local]).sum()
+        if count := int(self.world.sum(wrong)):
+            step = self.skips.recent[0] if self.skips.recent else self.progress.step
+            raise NonFiniteError(
+                f"after step {self.progress.step}, {count:,} numbers among weights and moments are "
+                "not finite; no checkpoint was written. Lower optimizer.lr, or see what was in the "
+                f"batch: {self._show(step)}"
+            )
+
+    def _measure(self) -> dict[str, float]:
+        """Held-out loss of each source."""
+        step = self.progress.step
+
+        def tell(source: str) -> None:
+            self.watch.at(step, f"evaluating {source}")
+
+        return source_losses(
+            self.model, self.data.held_out, self.config, self.world, on_progress=tell
+        )
 
     def _resume(self) -> Progress:
-        path = resume_path(self.config, self._latest())
-        if path is None:
-            return Progress()
+        """Read the latest checkpoint that is whole; say so where that is not the latest one."""
+        while True:
+            found, path = self._latest(), None
+            path = resume_path(self.config, found)
+            if path is None:
+                return Progress()
+            try:
+                return self._restore(path)
+            except DamagedError as error:
+                self._fall_back(path, error, is_ours=found is not None)
+
+    def _restore(self, path: Path) -> Progress:
         meta = checkpoint.read_meta(path)
-        checkpoint.check_fits(path, meta, self.data.order_hash, self.config.model)
+        checkpoint.check_fits(path, meta, self.data.lock.order, self.config.model)
         checkpoint.restore(path, self.model, self.optimizer, meta)
+        self.reweighing.resume(meta.ledger_hash, path)
+        self.step.guard.remember(meta.guard)
+        self.skips = Skips(self.config.faults, meta.guard)
         if self.world.is_first:
             log.info("resumed from %s, after step %d", path, meta.step)
             for change in checkpoint.changed_settings(meta, self.config):
                 log.warning("changed since that checkpoint: %s", change)
         return Progress(meta.step, bytes.fromhex(meta.chain))
+
+    def _fall_back(self, path: Path, error: DamagedError, *, is_ours: bool) -> None:
+        """Set a damaged checkpoint aside, if there is one before it; else raise what was wrong."""
+        moved = ""
+        if self.world.is_first and is_ours and len(checkpoint.complete(self.checkpoints)) > 1:
+            moved = str(checkpoint.set_aside(path, self.config.output))
+            log.warning("%s", error)
+            log.warning("moved to %s; going on from the checkpoint before it", moved)
+        if not self.world.broadcast_text(moved):
+            raise error
 
     def _latest(self) -> Path | None:
         """Remove leftovers; return the output's latest checkpoint, as the first rank sees it."""
@@ -180,6 +298,11 @@ class Training:
             latest = "".join(map(str, checkpoint.complete(self.checkpoints)[-1:]))
         latest = self.world.broadcast_text(latest)
         return Path(latest) if latest else None
+
+
+def _left_out(line: Mapping[str, Any]) -> str:
+    loss, norm = line["loss"], line["grad_norm"]
+    return f"step {line['step']}: update left out, loss {loss:.4g}, gradient norm {norm:.4g}"
 
 
 def initial_weights(config: TrainConfig, path: Path) -> Draw:
@@ -239,7 +362,7 @@ def describe(config: TrainConfig, data: Data, world: World) -> str:
     tokens = data.tokens_through(data.num_steps)
     return (
         f"{total:,} parameters ({active:,} active), {data.num_steps:,} steps, {tokens:,} tokens of "
-        f"{', '.join(data.sources)}, order {data.order_hash[:12]}, "
+        f"{', '.join(data.sources)}, order {data.lock.order_hash[:12]}, "
         f"{world.size} x {world.device.type}, {torch.get_num_threads()} threads; "
         f"{explain(config.loss, config.model.top_k)}"
     )

@@ -4,10 +4,10 @@
 as 0), ce (nats a token of the rows that are not masked; null where all are), lbl and z (unweighted,
 as trained with), lbl_olmoe and lbl_hf (the load balance in both conventions of `trainer.loss`),
 masked (rows of the batch left out of the cross-entropy), source_loss (ce of each source with such
-rows in the batch), grad_norm (before clipping), lr, tokens_per_s (over the steps since the last
-fetch), balance (largest load of an expert over the mean load, averaged over
-layers; 1 is even) and chain (the batch proof, hex). A resumed run continues the file exactly where
-its checkpoint stood: each step has one line.
+rows in the batch), grad_norm (before clipping), skipped (whether the update was left out, see
+`trainer.guard`), lr, tokens_per_s (over the steps since the last fetch), balance (largest load of
+an expert over the mean load, averaged over layers; 1 is even) and chain (the batch proof, hex). A
+resumed run continues the file exactly where its checkpoint stood: each step has one line.
 """
 
 import json
@@ -23,14 +23,9 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor
 
-from dolmix.errors import DolmixError
 from dolmix.files.commit import write_bytes
 
 log = logging.getLogger(__name__)
-
-
-class NonFiniteError(DolmixError):
-    """A loss or gradient that is no number."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +81,11 @@ class Layout:
         """Visits of each layer's experts, (layers, experts) float64, where the sums are."""
         return sums[7 + 2 * len(self.sources) :].view(self.layers, self.experts)
 
+    def loss(self, sums: Tensor, world: int) -> Tensor:
+        """Loss as minimised, () float64, where the sums are: what `unpack` gives as `loss`."""
+        router = self.load_balance * sums[3] + self.router_z * sums[4]
+        return sums[2] / sums[0] + router / world
+
     def unpack(self, sums: Tensor, world: int) -> dict[str, Any]:
         """Means over the batch from sums over all ranks (on the host)."""
         count = len(self.sources)
@@ -111,12 +111,11 @@ class Metrics:
     """Collects steps on the device, fetches them together; only the first rank writes them."""
 
     def __init__(
-        self, path: Path | None, layout: Layout, *, num_steps: int, num_tokens: int, lock: Path
+        self, path: Path | None, layout: Layout, *, num_steps: int, num_tokens: int
     ) -> None:
         self._path = path
         self._layout = layout
         self._num_steps, self._num_tokens = num_steps, num_tokens
-        self._lock = lock
         self._file: TextIO | None = None
         self._waiting: list[tuple[StepFacts, Tensor]] = []
         self._since = self._began = time.perf_counter()
@@ -136,33 +135,30 @@ class Metrics:
         if self._file is not None:
             self._file.close()
 
-    def add(self, facts: StepFacts, sums: Tensor, grad_norm: Tensor) -> None:
-        """Take a step's sums over all ranks and its gradient norm, still on the device."""
-        self._waiting.append((facts, torch.cat([grad_norm.double().view(1), sums])))
+    def add(self, facts: StepFacts, sums: Tensor, grad_norm: Tensor, skipped: Tensor) -> None:
+        """Take a step's sums over all ranks and its gradient norm, still on the device.
 
-    def fetch(self, world: int) -> None:
-        """Fetch waiting steps from the device, write and log them.
-
-        Raises NonFiniteError at the first step whose loss or gradient norm is no finite number,
-        after writing its line.
+        skipped: () bool, whether its update was left out.
         """
+        first = torch.stack([grad_norm.double(), skipped.double()])
+        self._waiting.append((facts, torch.cat([first, sums])))
+
+    def fetch(self, world: int) -> list[dict[str, Any]]:
+        """Fetch waiting steps from the device, write and log them; returns their lines."""
         if not self._waiting:
-            return
+            return []
         fetched = torch.stack([sums for _, sums in self._waiting]).cpu()
-        finite = fetched.isfinite().all(1).tolist()
-        good = finite.index(False) + 1 if False in finite else len(finite)
         now, tokens = time.perf_counter(), self._waiting[-1][0].tokens
         rate = (tokens - self._tokens) / max(now - self._since, 1e-9)
         lines = [
             self._line(facts, sums, world, rate)
-            for (facts, _), sums in zip(self._waiting[:good], fetched[:good], strict=True)
+            for (facts, _), sums in zip(self._waiting, fetched, strict=True)
         ]
         self._waiting.clear()
         self._since, self._tokens = now, tokens
         self._write(lines)
         self._log(lines, now)
-        if good < len(finite) or not finite[-1]:
-            raise NonFiniteError(self._explain(lines[-1]))
+        return lines
 
     def sync(self) -> None:
         """Flush the file to disk: before a checkpoint is committed."""
@@ -171,8 +167,9 @@ class Metrics:
 
     def _line(self, facts: StepFacts, sums: Tensor, world: int, rate: float) -> dict[str, Any]:
         line: dict[str, Any] = {"step": facts.step, "tokens": facts.tokens}
-        line |= self._layout.unpack(sums[1:], world)
-        line |= {"grad_norm": sums[0].item(), "lr": facts.lr, "tokens_per_s": round(rate, 1)}
+        line |= self._layout.unpack(sums[2:], world)
+        line |= {"grad_norm": sums[0].item(), "skipped": bool(sums[1])}
+        line |= {"lr": facts.lr, "tokens_per_s": round(rate, 1)}
         if facts.chain is not None:
             line["chain"] = facts.chain.hex()
         return line
@@ -197,13 +194,6 @@ class Metrics:
             f"{last['tokens_per_s']:,.0f}",
             _mean(line["balance"] for line in lines),
             f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}",
-        )
-
-    def _explain(self, line: dict[str, Any]) -> str:
-        return (
-            f"step {line['step']}: loss {line['loss']}, gradient norm {line['grad_norm']}. "
-            "Training stopped; checkpoints are from before it. See what was in the batch: "
-            f"dolmix order show {self._lock} --step {line['step']}"
         )
 
 

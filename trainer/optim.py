@@ -1,11 +1,12 @@
 """AdamW as OLMoE trained: one group, decay on every parameter, clipping by the norm of all.
 
-The clipping factor stays on the device. On CUDA one kernel reads each gradient once, scales it and
-updates weight and moments; elsewhere torch's own AdamW does.
+The clipping factor and whether an update is left out stay on the device. On CUDA one kernel reads
+each gradient once, scales it and updates weight and moments; elsewhere torch's own AdamW does.
+Bias correction counts steps, those left out too: it follows from the step alone, as the rate does.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -32,22 +33,41 @@ class AdamW(torch.optim.AdamW):
         self.own_kernel = plain.HAS_TRITON
         """Whether CUDA parameters are updated by this trainer's kernel."""
 
-    def update(self, lr: float) -> Tensor:
-        """Clip, update at a learning rate, drop the gradients; return their norm, on the device."""
+    def update(
+        self, lr: float, judge: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Clip, update at a learning rate, drop the gradients; return their norm, on the device.
+
+        judge: says from the norm whether to leave the update out, () bool on the device; that is
+        returned too. Weights and moments then stay as they are, bit for bit.
+        """
         parameters = [p for group in self.param_groups for p in group["params"]]
         having = [p for p in parameters if p.grad is not None]
         norm = _norm([p.grad for p in having if p.grad is not None])
+        whole = _whole(norm)
+        skip = torch.zeros((), dtype=torch.bool, device=whole.device)
+        if judge is not None:
+            skip = judge(whole)
         if having[0].is_cuda and self.own_kernel:
-            self._update_by_kernel(having, lr, _whole(norm))
+            self._update_by_kernel(having, lr, whole, skip)
         else:
             clip_grads_with_norm_(having, self.clip or math.inf, norm, foreach=True)
-            set_lr(self, lr)
-            self.step()
+            self._update_by_torch(having, lr, skip)
         self.zero_grad()
-        return _whole(norm)
+        return whole, skip
 
     @torch.no_grad()
-    def _update_by_kernel(self, parameters: list[nn.Parameter], lr: float, norm: Tensor) -> None:
+    def _update_by_torch(self, parameters: list[nn.Parameter], lr: float, skip: Tensor) -> None:
+        set_lr(self, lr)
+        self.found_inf = skip.float()  # torch's word for: leave this one out
+        self.step()
+        steps = [self.state[p]["step"] for p in parameters]
+        torch._foreach_add_(steps, [self.found_inf] * len(steps))
+
+    @torch.no_grad()
+    def _update_by_kernel(
+        self, parameters: list[nn.Parameter], lr: float, norm: Tensor, skip: Tensor
+    ) -> None:
         from trainer import kernels
 
         factor = norm.new_ones(1, dtype=torch.float32)
@@ -56,6 +76,7 @@ class AdamW(torch.optim.AdamW):
         scalars = torch.cat(
             [factor, self._scalars(parameters[0], lr).to(factor.device, non_blocking=True)]
         )
+        scalars = torch.where(skip, _left_out(scalars), scalars)
         for p in parameters:
             state = self.state_of(p)
             assert p.grad is not None
@@ -93,6 +114,13 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def _left_out(scalars_7: Tensor) -> Tensor:
+    """Scalars of the kernel that leave weights and moments as they are, whatever the gradient."""
+    same = scalars_7.clone()
+    same[0:1], same[1:4], same[5:6] = 0.0, 1.0, 0.0
+    return same
 
 
 def _norm(grads: list[Tensor]) -> Tensor:

@@ -30,6 +30,8 @@ from trainer.config import TrainConfig
 from trainer.model import Model, initial_value
 
 TIMEOUT = timedelta(minutes=30)
+Group = dist.ProcessGroup | None
+"""Ranks that talk to each other; None is all of them, from the training's own thread."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,31 @@ class World:
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def gather_bytes(self, mine: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Gather (n,) bytes of every rank on every host, (size, n); n is the same everywhere."""
+    def gather_bytes(self, mine: NDArray[np.uint8], group: Group = None) -> NDArray[np.uint8]:
+        """Gather (n,) bytes of every rank on every host, (size, n); n is the same everywhere.
+
+        group: of all ranks; a thread beside the training needs one of its own.
+        """
         parts = [torch.empty(mine.size, dtype=torch.uint8) for _ in range(self.size)]
-        dist.all_gather(parts, torch.from_numpy(mine))
+        dist.all_gather(parts, torch.from_numpy(mine), group=group)
         return torch.stack(parts).numpy()
 
-    def gather_texts(self, mine: str, limit_bytes: int = 8192) -> list[str]:
+    def gather_texts(self, mine: str, limit_bytes: int = 8192, group: Group = None) -> list[str]:
         """Gather every rank's text on every rank, cut at `limit_bytes` of UTF-8."""
         padded = mine.encode()[:limit_bytes].ljust(limit_bytes, b"\0")
-        rows = self.gather_bytes(np.frombuffer(padded, np.uint8).copy())
+        rows = self.gather_bytes(np.frombuffer(padded, np.uint8).copy(), group)
         return [row.tobytes().rstrip(b"\0").decode(errors="ignore") for row in rows]
 
-    def broadcast_text(self, text: str) -> str:
-        """Give the first rank's text to every rank."""
-        return self.gather_texts(text)[0]
+    def broadcast_text(self, text: str, group: Group = None) -> str:
+        """Give the first rank's text, of any length, to every rank."""
+        data = text.encode()
+        size = int.from_bytes(self.gather_bytes(_eight_bytes(len(data)), group)[0], "little")
+        sent = np.zeros(size, np.uint8)
+        if self.is_first:
+            sent[:] = np.frombuffer(data, np.uint8)
+        if size:
+            dist.broadcast(torch.from_numpy(sent), 0, group=group)
+        return sent.tobytes().decode()
 
     def sum(self, values: Tensor) -> Tensor:
         """Add a tensor over all ranks, on the device, in place."""
@@ -216,6 +228,10 @@ def _fill(parameter: Tensor, value: Tensor) -> None:
 def batched(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Cut a sequence into runs of at most `size`."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _eight_bytes(number: int) -> NDArray[np.uint8]:
+    return np.frombuffer(number.to_bytes(8, "little"), np.uint8).copy()
 
 
 def _threads_each() -> int:

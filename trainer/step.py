@@ -8,6 +8,7 @@ tokens visit experts like any others. FSDP averages the gradients over the ranks
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from trainer.attention import Documents
 from trainer.config import TrainConfig
 from trainer.cross_entropy import IGNORED
+from trainer.guard import Guard
 from trainer.loss import RouterLosses, router_losses, stacked_counts
 from trainer.metrics import Layout
 from trainer.model import Losses, Model, Routing
@@ -39,6 +41,17 @@ class Rows:
     """(n, L) bool, labels that count; None where all do."""
 
 
+class Outcome(NamedTuple):
+    """What became of a step; on the device, alike on all ranks."""
+
+    sums: Tensor
+    """All ranks' sums for the metrics, laid out by `Layout`."""
+    norm: Tensor
+    """() norm of the gradient before clipping."""
+    skipped: Tensor
+    """() bool, whether the update was left out."""
+
+
 class Step:
     """Model, optimiser and what is done with them at every step."""
 
@@ -47,13 +60,15 @@ class Step:
     ) -> None:
         self.config, self.model, self.optimizer = config, model, optimizer
         self.layout, self.world = layout, world
+        self.guard = Guard(config.faults, world.device)
 
-    def run(self, rows: Rows, lr: float) -> tuple[Tensor, Tensor]:
-        """Train on a batch; returns all ranks' sums for the metrics, and the gradient norm."""
+    def run(self, rows: Rows, lr: float) -> Outcome:
+        """Train on a batch, or leave its update out."""
         sums = self.world.sum(self.gradients(rows))
-        norm = self.optimizer.update(lr)
-        self._balance(sums)
-        return sums, norm
+        loss = self.layout.loss(sums, self.world.size)
+        norm, skipped = self.optimizer.update(lr, lambda norm: self.guard.judge(loss, norm))
+        self._balance(sums, skipped)
+        return Outcome(sums, norm, skipped)
 
     def gradients(self, rows: Rows) -> Tensor:
         """Forward and backward of this rank's rows; returns its sums for the metrics."""
@@ -104,7 +119,7 @@ class Step:
         return counts if before is None else before + counts
 
     @torch.no_grad()
-    def _balance(self, sums: Tensor) -> None:
+    def _balance(self, sums: Tensor, skipped: Tensor) -> None:
         """Move the biases for choosing towards experts that all ranks visited too little."""
         rate = self.config.model.router.bias_rate
         if rate == 0:
@@ -112,4 +127,5 @@ class Step:
         routers = [b.mlp for b in self.model.blocks if isinstance(b.mlp, MoE)]
         visits = self.layout.visits(sums)
         for mlp, counts in zip(routers, visits, strict=True):
-            mlp.choice_bias += rate * torch.sign(counts.mean() - counts)
+            change = rate * torch.sign(counts.mean() - counts)
+            mlp.choice_bias += torch.where(skipped, 0.0, change)

@@ -16,9 +16,10 @@ from dolmix.config import parse
 from dolmix.errors import UsageError
 from dolmix.files.commit import new_directory, write_json
 from trainer import checkpoint
-from trainer.config import ModelConfig, TrainConfig
+from trainer.config import ModelConfig
 from trainer.hf import Piece, from_theirs, pieces, read_config, to_theirs
 from trainer.model import Model
+from trainer.tensor_files import load
 
 MODEL = "model.json"
 INDEX = "model.safetensors.index.json"
@@ -108,7 +109,8 @@ class CheckpointWeights:
     def __init__(self, path: Path) -> None:
         self.path = path
         meta = checkpoint.read_meta(path)
-        self.model = parse(TrainConfig, meta.config, origin=str(path / checkpoint.META)).model
+        origin = f"the model in {path / checkpoint.META}"
+        self.model = parse(ModelConfig, meta.config.get("model"), origin=origin)
         with torch.device("meta"):
             self._empty = Model(self.model).state_dict()
         self._state = getattr(torch, meta.config["precision"]["state"])
@@ -117,7 +119,7 @@ class CheckpointWeights:
         """Read one parameter."""
         kind = torch.float32 if name.endswith("choice_bias") else self._state
         value = torch.empty(self._empty[name].shape, dtype=kind)
-        checkpoint.load(self.path, {f"model.{name}": value}, alone=True)
+        load(self.path, {f"model.{name}": value}, alone=True)
         return value
 
 

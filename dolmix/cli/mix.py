@@ -1,6 +1,5 @@
 """`dolmix mix`: resolve a mix to a lock, check it, show it, compare two."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,13 +70,13 @@ def show(path: LockFile, plot: PlotOut = None, as_json: AsJson = False) -> None:
 def diff(path: LockFile, other: OtherLock, as_json: AsJson = False) -> None:
     """Compare two locks: settings, sources, quotas, and the first step that differs."""
     from dolmix.mix import read_lock
-    from dolmix.order import diff_locks
+    from dolmix.order import diff_locks, difference_lines
 
     found = diff_locks(read_lock(path), read_lock(other))
     if as_json:
         render.as_json(found)
     else:
-        render.lines(differences(found))
+        render.lines(difference_lines(found))
 
 
 def _print(told: dict[str, Any], *, as_json: bool) -> None:
@@ -89,32 +88,3 @@ def _print(told: dict[str, Any], *, as_json: bool) -> None:
     render.lines(tree(told))
     if "lock" in told:
         render.lines([f"{told['lock']}: {'written' if told['written'] else 'unchanged'}"])
-
-
-def differences(found: dict[str, Any]) -> Iterator[str]:
-    """Yield what `diff_locks` gave as lines."""
-    if found["same_order"]:
-        yield "same order"
-        return
-    for part in ("settings", "sources", "stages"):
-        prefix = () if part == "settings" else (part,)
-        for path, (before, after) in _leaves(found[part], prefix):
-            yield f"{'.'.join(path)}: {_said(before)} -> {_said(after)}"
-    step = found["first_differing_step"]
-    yield "every step holds the same rows" if step is None else f"first differing step: {step:,}"
-
-
-def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    if isinstance(node, dict):
-        for key, below in node.items():
-            yield from _leaves(below, (*path, key))
-    else:
-        yield path, node
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_said(below)}" for key, below in value.items()) or "none"
-    if isinstance(value, list):
-        return " then ".join(_said(item) for item in value)
-    return "absent" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dolmix.cli import mix, render
+from dolmix.cli import render
 
 if TYPE_CHECKING:
     from dolmix.order import BatchPlace, BatchRow, Exported, FoundDocument, Proof, WindowStats
@@ -78,7 +78,9 @@ def print_stats(held: "WindowStats") -> None:
 
 def print_differences(found: dict[str, Any]) -> None:
     """Print what differs between two orders, then the places of the first step that does."""
-    render.lines(mix.differences(found))
+    from dolmix.order import difference_lines
+
+    render.lines(difference_lines(found))
     if found["places"]:
         rows = ((p["place"], _instance(p["of"][0]), _instance(p["of"][1])) for p in found["places"])
         render.table(("place", "here", "in the other"), rows)

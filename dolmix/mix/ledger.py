@@ -68,17 +68,22 @@ class Ledger:
         Raises LedgerError as the class does, and for a line that is no record.
         """
         path = Path(path)
-        lines = path.read_bytes().splitlines() if path.is_file() else []
+        data = path.read_bytes() if path.is_file() else b""
+        return cls.parse(data, spec, origin=str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, spec: OrderSpec, *, origin: str) -> Self:
+        """Read the bytes of a ledger; errors, which are those of `read`, name `origin`."""
         records = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(data.splitlines(), 1):
             try:
                 records.append(LedgerRecord.model_validate(json.loads(line)))
             except (ValidationError, ValueError) as error:
-                raise LedgerError(f"{path}, line {number}: {_said(error)}") from None
+                raise LedgerError(f"{origin}, line {number}: {_said(error)}") from None
         try:
             return cls(spec, records)
         except LedgerError as error:
-            raise LedgerError(f"{path}: {error}") from None
+            raise LedgerError(f"{origin}: {error}") from None
 
     def write(self, path: str | Path) -> None:
         """Write all records at once: a reader sees the file before or after, nothing between."""

@@ -5,7 +5,13 @@ order and its tokens needs numpy, pydantic and PyYAML alone; documents need pyar
 """
 
 from dolmix.order.batches import CHAIN_START, Batches, chain, row_digests
-from dolmix.order.diff import diff_locks, diff_orders, first_differing_step
+from dolmix.order.diff import (
+    diff_locks,
+    diff_orders,
+    diff_specs,
+    difference_lines,
+    first_differing_step,
+)
 from dolmix.order.documents import (
     BatchPlace,
     BatchRow,
@@ -47,6 +53,8 @@ __all__ = [
     "chain",
     "diff_locks",
     "diff_orders",
+    "diff_specs",
+    "difference_lines",
     "export_olmo_indices",
     "export_order",
     "find_document",

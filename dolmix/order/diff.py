@@ -24,19 +24,53 @@ def diff_locks(a: Lock, b: Lock) -> dict[str, Any]:
     `stages`                  instances, order, quotas by source
     `first_differing_step`    None where all steps hold the same rows
     """
-    left, right = a.order.model_dump(mode="json"), b.order.model_dump(mode="json")
+    return diff_specs(a.order, b.order)
+
+
+def diff_specs(a: OrderSpec, b: OrderSpec) -> dict[str, Any]:
+    """Compare two orders as `diff_locks` compares those of two locks."""
+    left, right = a.model_dump(mode="json"), b.model_dump(mode="json")
     nested = {"sources", "stages"}
     stages = [{s.pop("name"): s for s in order["stages"]} for order in (left, right)]
     return {
-        "same_order": a.order_hash == b.order_hash,
+        "same_order": a.hash == b.hash,
         "settings": _changes(
             {k: v for k, v in left.items() if k not in nested},
             {k: v for k, v in right.items() if k not in nested},
         ),
         "sources": _changes(left["sources"], right["sources"]),
         "stages": _changes(*stages),
-        "first_differing_step": first_differing_step(open_order(a), open_order(b)),
+        "first_differing_step": first_differing_step(Order(a), Order(b)),
     }
+
+
+def difference_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Yield what `diff_locks` or `diff_specs` gave as lines, one a difference."""
+    if found["same_order"]:
+        yield "same order"
+        return
+    for part in ("settings", "sources", "stages"):
+        prefix = () if part == "settings" else (part,)
+        for path, (before, after) in _leaves(found[part], prefix):
+            yield f"{'.'.join(path)}: {_said(before)} -> {_said(after)}"
+    step = found["first_differing_step"]
+    yield "every step holds the same rows" if step is None else f"first differing step: {step:,}"
+
+
+def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
+    if isinstance(node, dict):
+        for key, below in node.items():
+            yield from _leaves(below, (*path, key))
+    else:
+        yield path, node
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_said(below)}" for key, below in value.items()) or "none"
+    if isinstance(value, list):
+        return " then ".join(_said(item) for item in value)
+    return "absent" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def diff_orders(a: Lock, b: Lock) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Builders of small stores, locks and runs for the trainer's tests."""
 
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from zygote import Zygote
 
 from dolmix.config import parse
 from dolmix.mix import load_mix, resolve
@@ -169,6 +171,12 @@ def relock() -> Callable[..., Path]:
 
 
 @pytest.fixture
+def stores() -> Callable[..., Path]:
+    """Give the writer of stores: `stores(folder, source, num_tokens, seed)`."""
+    return write_store
+
+
+@pytest.fixture
 def repeating_lock(tmp_path: Path) -> Path:
     """Write a lock of 12 steps of 8 instances of 48 tokens; 20 instances of code repeat one."""
     folder = tmp_path / "repeating"
@@ -186,3 +194,22 @@ def rewrite_store() -> Callable[[Path, str], Path]:
         return write_store(folder, source, 1200, seed=99)
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Give the process that runs of several ranks are forked from."""
+    started = Zygote()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def quick_folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder in memory where there is one: runs that write many checkpoints wait for it."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)

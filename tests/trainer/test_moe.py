@@ -112,7 +112,7 @@ def test_bias_balances_over_training(
         path = complete(configure(name).output / "checkpoints")[-1]
         weights = open_weights(path)
         bias = torch.empty(4)
-        from trainer.checkpoint import load
+        from trainer.tensor_files import load
 
         load(path, {"model.blocks.1.mlp.choice_bias": bias}, alone=True)
         found.append(bias)

@@ -97,7 +97,7 @@ def test_every_parameter_decays() -> None:
     optimizer = AdamW(parameters, OptimizerConfig(lr=1.0, weight_decay=0.1))
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    assert optimizer.update(0.5).item() == 0
+    assert optimizer.update(0.5)[0].item() == 0
     for parameter in parameters:
         torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, 0.95))
 
@@ -109,7 +109,7 @@ def test_clipping_is_by_the_norm_of_all(clip: float | None, factor: float) -> No
     optimizer = AdamW(parameters, OptimizerConfig(lr=1.0, clip=clip, eps=1.0, weight_decay=0))
     for parameter, grad in zip(parameters, (3.0, 4.0), strict=True):
         parameter.grad = torch.tensor([grad])
-    assert optimizer.update(1.0).item() == pytest.approx(5)
+    assert optimizer.update(1.0)[0].item() == pytest.approx(5)
     found = [p.item() for p in parameters]
     # First step of Adam: bias-corrected moments are g and g², so the update is g / (|g| + eps).
     expected = [-g * factor / (g * factor + 1) for g in (3, 4)]

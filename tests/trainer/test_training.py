@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from dolmix.errors import ConfigError, LockError, UsageError
-from dolmix.order import CHAIN_START, Batches, chain, row_digests
+from dolmix.mix import read_lock
+from dolmix.order import CHAIN_START, Batches, chain, diff_locks, difference_lines, row_digests
 from trainer.checkpoint import complete, read_meta
 from trainer.config import TrainConfig
 from trainer.data import Data
-from trainer.loop import Training
-from trainer.metrics import NonFiniteError
+from trainer.loop import NonFiniteError, Training
 from trainer.parallel import join_world
 
 Configure = Callable[..., TrainConfig]
@@ -150,8 +150,8 @@ def test_stop_leaves_a_checkpoint(configure: Configure, train: Train) -> None:
 
 
 def test_only_the_last_checkpoints_are_kept(configure: Configure, train: Train) -> None:
-    """Of checkpoints at 3, 6, 9 and 12, `keep: 2` leaves the last two, and nothing hidden."""
-    config = configure(checkpoint={"every_steps": 3, "keep": 2})
+    """Of checkpoints at 3, 6, 9, 12, `keep: {recent: 2}` leaves two, and nothing hidden."""
+    config = configure(checkpoint={"every_steps": 3, "keep": {"recent": 2}})
     train(config)
     folder = config.output / "checkpoints"
     assert [path.name for path in complete(folder)] == ["step-000009", "step-000012"]
@@ -161,13 +161,16 @@ def test_only_the_last_checkpoints_are_kept(configure: Configure, train: Train) 
 def test_another_order_is_refused(
     configure: Configure, train: Train, lock: Path, relock: Callable[..., Path]
 ) -> None:
-    """A checkpoint does not continue on another lock; the error names both order hashes."""
+    """A checkpoint does not continue on another lock: both order hashes, and what differs."""
     train(configure(max_steps=2))
     other = relock(lock.parent, seed=6)
     with pytest.raises(LockError) as caught:
         train(configure(lock=str(other)))
     for path in (lock, other):
         assert json.loads(path.read_text())["order_hash"] in str(caught.value)
+    told = [*difference_lines(diff_locks(read_lock(lock), read_lock(other)))]
+    assert "seed: 5 -> 6" in told
+    assert all(f"  {line}\n" in str(caught.value) for line in told)
 
 
 def test_another_model_is_refused(
@@ -217,20 +220,22 @@ def test_start_from_a_named_checkpoint(configure: Configure, train: Train) -> No
     assert [line["step"] for line in metrics(second.output)] == list(range(5, 13))
 
 
-def test_non_finite_loss_stops_the_run(configure: Configure, train: Train) -> None:
-    """A learning rate that overflows stops at the first bad step, named with the order command.
+def test_ruined_weights_stop_the_run(configure: Configure, train: Train) -> None:
+    """A learning rate that overflows the weights stops the run where a checkpoint is due.
 
-    No checkpoint of the ruined weights is written, and the metrics stay valid JSON.
+    None is written, the metrics stay valid JSON, and the command names the first step with a loss
+    that is no number.
     """
     config = configure(optimizer={"lr": 1e39}, checkpoint={"every_steps": 4}, log_every=3)
-    with pytest.raises(NonFiniteError) as caught:
+    with pytest.raises(
+        NonFiniteError, match=r"after step 4, .* not finite; no checkpoint"
+    ) as error:
         train(config)
     text = (config.output / "metrics.jsonl").read_text()
     lines = [json.loads(line, parse_constant=pytest.fail) for line in text.splitlines()]
-    assert lines[-1]["loss"] is None
-    step = lines[-1]["step"]
-    assert f"step {step}: loss nan" in str(caught.value)
-    assert f"dolmix order show {config.lock} --step {step}" in str(caught.value)
+    assert [line["skipped"] for line in lines] == [False, True, True, True]
+    assert [line["loss"] is None for line in lines] == [False, True, True, True]
+    assert f"dolmix order show {config.lock} --step 2" in str(error.value)
     assert complete(config.output / "checkpoints") == []
 
 
