@@ -18,8 +18,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -38,6 +38,7 @@ from dolmix.pipeline.decisions import decide, decision_schema
 PEER_BYTES = 700_000
 ROUNDS = 5
 PEER_ROUNDS = 3
+THREAD_ROUNDS = 8
 QUADRATIC_LINE = 2000
 """dolma's repetitions_v1 takes time quadratic in a line; it gets documents of shorter ones only."""
 OWN_SECONDS, PEER_SECONDS = 12, 10
@@ -193,6 +194,7 @@ class Bench:
     def __init__(self, documents: Documents, *, quick: bool = False) -> None:
         self.web, self.code = documents, bench_texts.code_documents()
         self.rounds, self.peer_rounds = (1, 1) if quick else (ROUNDS, PEER_ROUNDS)
+        self.thread_rounds = 1 if quick else THREAD_ROUNDS
         few = self.web.spread(PEER_BYTES)
         lines = bench_texts.measured([r for r in few.records if longest_line(r) < QUADRATIC_LINE])
         self._few = {"web": few, "code": self.code.spread(PEER_BYTES), "lines": lines}
@@ -236,16 +238,20 @@ class Bench:
     def thread_rows(self, entries: Sequence[Entry]) -> Iterator[Row]:
         """Time two threads, and two processes, against one thread that does the work of both.
 
-        Processes share nothing, so they tell what the machine's two cores can give at that moment.
+        Processes share nothing, so they tell what the machine's two cores can give. In turns, the
+        least of several rounds each: whatever else runs only ever adds to wall time.
         """
         for entry in entries:
             filters = load(entry, quiet=True)
             if filters:
                 given = bench_texts.batches(self.web, fields_of(filters))
                 apply(entry, filters, given[:1])
-                rounds = [in_each_way(entry, filters, given) for _ in range(self.rounds)]
+                with ThreadPoolExecutor(2) as pool:  # a run's threads live on, with their buffers
+                    ways = [
+                        in_each_way(entry, filters, given, pool) for _ in range(self.thread_rounds)
+                    ]
                 single, threads, processes = (
-                    2 * self.web.megabytes / median(w) for w in zip(*rounds, strict=True)
+                    2 * self.web.megabytes / min(w) for w in zip(*ways, strict=True)
                 )
                 yield row(f"{entry.name}: 2 threads, wall", threads, "1 thread", single)
                 yield row(f"{entry.name}: 2 processes, wall", processes, "1 thread", single)
@@ -316,9 +322,9 @@ def apply(entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]) -
 
 
 def in_each_way(
-    entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch]
+    entry: Entry, filters: Sequence[Filter], given: Sequence[TextBatch], pool: ThreadPoolExecutor
 ) -> tuple[float, float, float]:
-    """Wall seconds of twice the work: by one thread, by two, and by two processes."""
+    """Wall seconds of twice the work: by one thread, by the pool's two, and by two processes."""
 
     def run() -> None:
         apply(entry, filters, given)
@@ -328,11 +334,8 @@ def in_each_way(
         run()
 
     def double() -> None:
-        threads = [threading.Thread(target=run) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        for half in [pool.submit(run) for _ in range(2)]:
+            half.result()
 
     def forked() -> None:
         processes = [multiprocessing.get_context("fork").Process(target=run) for _ in range(2)]

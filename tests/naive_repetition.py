@@ -6,18 +6,7 @@ from collections.abc import Hashable, Sequence
 
 from naive import duplicate_sums
 
-FNV_START = 0xCBF29CE484222325
-SPREAD = 0x9E3779B97F4A7C15
 TOP, DUPLICATE = (2, 3, 4), (5, 6, 7, 8, 9, 10)
-
-
-def stirred_hash(data: bytes) -> int:
-    """Hash of a line or paragraph: from its length, eight bytes at a time, then the rest."""
-    code, whole = FNV_START ^ len(data), len(data) // 8 * 8
-    for block in [data[i : i + 8] for i in range(0, whole, 8)] + [data[whole:]]:
-        code = (code ^ int.from_bytes(block, "little")) * SPREAD % 2**64
-        code ^= code >> 32
-    return code
 
 
 def segments(text: str, separator: str, strip: str) -> list[str]:

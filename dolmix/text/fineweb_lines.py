@@ -1,7 +1,7 @@
 r"""What FineWeb's rules ask of lines: how they end, how short they are, which ones come again.
 
 A text is cut at every "\n". A blank line is one of nothing but white space (`line.strip() == ""`).
-Lines are compared by 64-bit FNV-1a hashes of their bytes.
+Lines are compared by 64-bit hashes of their bytes.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ import numpy as np
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import decode, skip_space
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.words import FNV_PRIME, FNV_START
+from dolmix.text.eights import SPREAD, hash_span
+from dolmix.text.paragraphs import next_newline
 
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
 LINES, NONBLANK, ENDING, SHORT, BLANK_SHORT, REPEATED_CHARS, CHARS, NEWLINES = range(8)
 
 
@@ -124,11 +124,8 @@ def count_lines(
                 blank_short += 1
                 i += 1
                 continue
-            begin, code, chars = i, FNV_START, 0
-            while i < stop and utf8[i] != 0x0A:
-                code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
-                chars += (utf8[i] & 0xC0) != 0x80
-                i += 1
+            begin, i = i, next_newline(utf8, i, stop)
+            code, chars = hash_span(utf8, begin, i)
             inked += chars
             if skip_space(utf8, begin, i) == i:
                 blank_short += chars <= short_chars

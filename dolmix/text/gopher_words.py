@@ -8,20 +8,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dolmix.document import F64Array, I32Array, I64Array, TextBatch, U8Array
+from dolmix.document import F64Array, I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import LETTER, PUNCTUATION, decode, point_marks
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import SMALL, few_bytes, low_bytes
 from dolmix.text.words import Words
 
 PLAIN = 2
 """Beside LETTER: a character that is no punctuation."""
-STOP_WORDS = tuple(
-    int.from_bytes(word.encode())
-    for word in ("the", "to", "of", "and", "be", "that", "have", "with")
-)
-"""The stop words that the rules require, each as the number that its bytes spell."""
+STOP_SPREAD, STOP_SHIFT = np.uint64(0xB85544CAEF0756B9), np.uint64(61)
+"""Multiplied and shifted by these, no two of the eight stop words give the same."""
 SHORT_LENGTHS = 256
 """Word lengths counted in a histogram; a median beyond it is found by sorting."""
+
+
+def _stop_words() -> U64Array:
+    """(8,) uint64: the stop words that the rules require, as `_short` has them."""
+    table = np.zeros(8, np.uint64)
+    for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with"):
+        key = int.from_bytes(word, "little") | len(word) << 56
+        table[key * int(STOP_SPREAD) % 2**64 >> int(STOP_SHIFT)] = key
+    return table
+
+
+STOP_WORDS = _stop_words()
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +103,7 @@ def mark_words(
     O(W + B), in practice about W. Twin: tests/naive_gopher.py `word_marks`.
     """
     for n in range(offsets.size - 1):
-        begin, seen = offsets[n], 0
+        begin, seen = offsets[n], np.uint64(0)
         letters, plains, every, plain_chars, required, lowered = 0, 0, 0, 0, 0, 0
         for w in range(ends[n], ends[n + 1]):
             start, stop, length = begin + starts[w], begin + stops[w], chars[w]
@@ -102,22 +112,24 @@ def mark_words(
             plains += found >> 1
             every += length
             plain_chars += length * (found >> 1)
-            if stop - start <= 4:
-                which, exact = stop_word(utf8, start, stop)
-                lowered += which >= 0
-                required += exact
-                seen |= int(exact) << (which & 7)
+            key, lower = _short(utf8, start, stop)
+            place = lower * STOP_SPREAD >> STOP_SHIFT
+            is_stop = lower == STOP_WORDS[place]
+            exact = is_stop and key == lower
+            lowered += is_stop
+            required += exact
+            seen |= np.uint64(exact) << place
         counts[0, n], counts[1, n], counts[2, n] = ends[n + 1] - ends[n], every, letters
         counts[3, n], counts[4, n] = plains, plain_chars
         counts[5, n], counts[6, n] = required, lowered
-        while seen:
-            counts[7, n] += seen & 1
-            seen >>= 1
+        while seen != 0:
+            seen &= seen - np.uint64(1)
+            counts[7, n] += 1
 
 
 @leaf
 def look_into(utf8: U8Array, start: int, stop: int, marks: U8Array) -> int:
-    """LETTER | PLAIN as a word has them."""
+    """LETTER | PLAIN as a word has them; most say so by their first byte."""
     found, i = 0, start
     while i < stop and found != LETTER | PLAIN:
         if utf8[i] < 0x80:
@@ -133,16 +145,12 @@ def look_into(utf8: U8Array, start: int, stop: int, marks: U8Array) -> int:
 
 
 @leaf
-def stop_word(utf8: U8Array, start: int, stop: int) -> tuple[int, bool]:
-    """Place of a word of up to four bytes in STOP_WORDS once lower-cased, or -1; if it was so."""
-    code, lower = np.int64(0), np.int64(0)
-    for i in range(start, stop):
-        code = code << 8 | np.int64(utf8[i])
-        lower = lower << 8 | np.int64(utf8[i] | 0x20)
-    for which in range(len(STOP_WORDS)):
-        if lower == STOP_WORDS[which]:
-            return which, bool(code == lower)
-    return -1, False
+def _short(utf8: U8Array, start: int, stop: int) -> tuple[np.uint64, np.uint64]:
+    """Read a word's first bytes, seven at most, with their number above; and in lower case."""
+    size = min(stop - start, 7)
+    value = few_bytes(utf8, start, size)
+    length = np.uint64(size) << np.uint64(56)
+    return value | length, low_bytes(value | SMALL, size) | length
 
 
 @kernel

@@ -14,8 +14,8 @@ import numpy as np
 
 from dolmix.document import F64Array, I32Array, I64Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import SPREAD
 from dolmix.text.repeats import (
-    SPREAD,
     Tables,
     identify,
     longest_part,
@@ -41,14 +41,14 @@ class Room(NamedTuple):
     pairs   (>= W,) uint64     names of the n-grams looked at
     places  (>= W,) int32      their places: the first word of each
     marks   (>= W,) uint64     for `mark_twice`; 2 at least
-    sums    (>= W + 1,) int64  characters before each word
+    sums    (>= W + 1,) int32  characters before each word
     """
 
     table: Tables
     pairs: U64Array
     places: I32Array
     marks: U64Array
-    sums: I64Array
+    sums: I32Array
 
 
 def dolma_shares(words: Words) -> F64Array:
@@ -107,7 +107,7 @@ def ngram_chars(words: Words, rule: int) -> tuple[I64Array, I64Array]:
         scratch("pairs", most, np.uint64),
         scratch("places", most, np.int32),
         scratch("marks", max(most, 2), np.uint64),
-        scratch("sums", most + 1, np.int64),
+        scratch("sums", most + 1, np.int32),
     )
     return count_ngrams(words.hashes, words.chars, words.ends, rule, room)
 
@@ -125,10 +125,13 @@ def count_ngrams(
     for doc in range(ends.size - 1):
         begin, size = ends[doc], ends[doc + 1] - ends[doc]
         words = hashes[begin : begin + size]
-        sums[0] = 0
+        sums[0], total = 0, np.int64(0)
         for i in range(size):
-            sums[i + 1] = sums[i] + chars[begin + i]
-        total = sums[size]
+            total += chars[begin + i]
+            sums[i + 1] = total
+        if size > LONGEST and _is_one_word(words):
+            _one_word(sums, size, rule, found[:, doc], totals[:, doc])
+            continue
         live, all_repeat = _repeated_pairs(words, marks, pairs, places), False
         for n in range(2, min(longest, size) + 1):
             total += sums[size - n + 1] - sums[n - 1]
@@ -141,10 +144,34 @@ def count_ngrams(
                 found[n - 2, doc] = _top_chars((ids, counts, places), live, sums, n, rule)
             else:
                 found[n - 2, doc] = _repeated_chars((ids, counts, places), live, sums, n, rule)
+            if n == longest:
+                break
             live = _join_repeated((ids, counts, places), live, pairs)
-            if n == LONGEST_TOP < longest and live == size - n >= LONGEST:
+            if n == LONGEST_TOP and live == size - n >= LONGEST:
                 all_repeat = _all_repeat(words, room)
     return found, totals
+
+
+@leaf
+def _is_one_word(words: U64Array) -> bool:
+    """Whether all words are the same one."""
+    for i in range(1, words.size):  # noqa: SIM110 - numba compiles a loop, not all()
+        if words[i] != words[0]:
+            return False
+    return True
+
+
+@leaf
+def _one_word(sums: I32Array, size: int, rule: int, found: I64Array, totals: I64Array) -> None:
+    """Fill in what `size` times the same word give, more than LONGEST: every n-gram is one."""
+    length = np.int64(sums[1])
+    for n in range(2, LONGEST_TOP + 1 if rule == DATATROVE else LONGEST + 1):
+        every = (size - n + 1) * n * length
+        totals[n - 2] = every if rule == DOLMA and n > LONGEST_TOP else sums[size]
+        if n > LONGEST_TOP:
+            found[n - 2] = totals[n - 2]
+        else:
+            found[n - 2] = every + (size - n + 1) * (n - 1 if rule == DATATROVE else 0)
 
 
 @leaf
@@ -182,7 +209,7 @@ def _join_repeated(grams: tuple[I32Array, I32Array, I32Array], live: int, pairs:
 
 @leaf
 def _repeated_chars(
-    grams: tuple[I32Array, I32Array, I32Array], live: int, sums: I64Array, n: int, rule: int
+    grams: tuple[I32Array, I32Array, I32Array], live: int, sums: I32Array, n: int, rule: int
 ) -> int:
     """Characters of the n-grams that repeat, each occurrence; for DCLM each word once."""
     ids, counts, places = grams
@@ -250,11 +277,11 @@ def _stands_before(words: U64Array, place: int) -> bool:
 
 @leaf
 def _top_chars(
-    grams: tuple[I32Array, I32Array, I32Array], live: int, sums: I64Array, n: int, rule: int
+    grams: tuple[I32Array, I32Array, I32Array], live: int, sums: I32Array, n: int, rule: int
 ) -> int:
     """Weigh the most common n-gram; where none repeats, the first one, or for DCLM none."""
     ids, counts, places = grams
-    count, length = np.int64(1), sums[n]
+    count, length = np.int64(1), np.int64(sums[n])
     for i in range(live):
         if ids[i] != i or counts[i] < max(count, 2):
             continue

@@ -15,19 +15,15 @@ import numpy as np
 
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import SPREAD, START, eight_bytes, low_bytes, put_eight, stir
 from dolmix.text.repeats import (
-    SPREAD,
     Tables,
-    eight_bytes,
     fresh_base,
     longest_part,
-    low_bytes,
     mark_twice,
-    put_eight,
     scratch,
     seen_twice,
     spread_of,
-    stir,
     tables,
 )
 from dolmix.text.words import Words
@@ -36,7 +32,6 @@ SHORTEST, LONGEST = 5, 10
 """N-grams are measured from 5 to 10 words."""
 PREFIX = 16
 """Bytes by which n-grams are chosen that may repeat."""
-START = np.uint64(0xCBF29CE484222325)
 
 
 class Room(NamedTuple):
@@ -47,8 +42,8 @@ class Room(NamedTuple):
     codes   (>= W,) uint64     hashes of what follows each word
     keys    (>= W,) uint64     hashes of n-grams
     marks   (>= W,) uint64     for `mark_twice`; 2 at least
-    sums    (>= W + 1,) int64  characters before each word
-    edges   (>= W + 1,) int64  bytes before each word
+    sums    (>= W + 1,) int32  characters before each word
+    edges   (>= W + 1,) int32  bytes before each word
     stream  (>= B + 32,) uint8 the words' bytes, without what is between them
     """
 
@@ -57,8 +52,8 @@ class Room(NamedTuple):
     codes: U64Array
     keys: U64Array
     marks: U64Array
-    sums: I64Array
-    edges: I64Array
+    sums: I32Array
+    edges: I32Array
     stream: U8Array
 
 
@@ -74,8 +69,8 @@ def joined_chars(texts: TextBatch, words: Words) -> I64Array:
         scratch("codes", most, np.uint64),
         scratch("pairs", most, np.uint64),
         scratch("marks", max(most, 2), np.uint64),
-        scratch("sums", most + 1, np.int64),
-        scratch("edges", most + 1, np.int64),
+        scratch("sums", most + 1, np.int32),
+        scratch("edges", most + 1, np.int32),
         scratch("stream", longest_part(texts.offsets) + 2 * PREFIX, np.uint8),
     )
     spans = (words.starts, words.stops, words.chars)
@@ -156,19 +151,22 @@ def _candidates(size: int, room: Room) -> int:
     stream, edges, marks = room.stream, room.edges, room.marks
     places, flags, codes, keys = room.places, room.table.ids, room.codes, room.keys
     for i in range(size):
-        codes[i] = _next_sixteen(stream, edges[i], START)
+        codes[i] = _next_sixteen(stream, int(edges[i]), START)
     shift = mark_twice(codes, size, marks)
     live = flagged = 0
     for i in range(size - SHORTEST + 1):
         flag = seen_twice(codes[i], marks, shift)
         places[live], flags[live], codes[live] = i, flag, codes[i]
-        keys[flagged] = codes[i] * SPREAD
         flagged += flag
         live += flag or edges[i + SHORTEST] - edges[i] < PREFIX
     if 2 * flagged > size:  # no use in looking closer where most of it repeats
         for k in range(live):
             flags[k] *= 2
         return live
+    flagged = 0
+    for k in range(live):
+        keys[flagged] = codes[k] * SPREAD
+        flagged += flags[k]
     # few are left, so that the same marks tell nearly all chance meetings of the first round
     shift = mark_twice(keys, flagged, marks)
     kept = flagged = 0
@@ -212,7 +210,7 @@ def _scan(n: int, size: int, live: int, room: Room) -> tuple[int, int]:
         place, flag = np.int64(places[k]), flags[k]
         if place > size - n:
             break
-        begin, end = edges[place], edges[place + n]
+        begin, end = int(edges[place]), int(edges[place + n])
         k += 1
         if end - begin >= PREFIX * (flag + 1) and flag < 2:
             continue

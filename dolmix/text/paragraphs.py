@@ -21,24 +21,14 @@ import numpy as np
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import skip_space, trim_space
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.repeats import (
-    duplicate_sums,
-    eight_bytes,
-    later_sums,
-    low_bytes,
-    scratch,
-    stir,
-    sum_parts,
-)
+from dolmix.text.eights import eight_bytes, first_marked, hash_span, newline_mask
+from dolmix.text.repeats import duplicate_sums, later_sums, scratch, sum_parts
 
 NEWLINE = 0x0A
 EACH, RUNS, BLANKS = 0, 1, 2
 """What separates: each newline, runs of newlines, runs of two or more."""
 NOTHING, TEXT, SEGMENTS = 0, 1, 2
 """What is stripped: nothing; the text; every segment, and an empty one is none."""
-START = np.uint64(0xCBF29CE484222325)
-ONES, NEWLINES = np.uint64(0x0101010101010101), np.uint64(0x0A0A0A0A0A0A0A0A)
-HIGHEST = np.uint64(0x8080808080808080)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +126,7 @@ def find_segments(
                 begin = skip_space(utf8, begin, end)
                 end = trim_space(utf8, begin, end)
             if strip != SEGMENTS or begin < end:
-                hashes[count], chars[count] = _hash_segment(utf8, begin, end)
+                hashes[count], chars[count] = hash_span(utf8, begin, end)
                 count += 1
             begin = following
         ends[n + 1] = count
@@ -162,41 +152,13 @@ def _separator(utf8: U8Array, begin: int, stop: int, separators: int) -> tuple[i
 def next_newline(utf8: U8Array, i: int, stop: int) -> int:
     """Position of the first newline from `i` on, or `stop`."""
     while i + 8 <= stop:
-        code = eight_bytes(utf8, i) ^ NEWLINES
-        zero = (code - ONES) & ~code & HIGHEST
-        if zero != 0:
-            # bytes below the lowest mark, counted by the multiplication
-            below = ((zero - np.uint64(1)) & ~zero) >> np.uint64(7) & ONES
-            return i + int(below * ONES >> np.uint64(56))
+        found = newline_mask(eight_bytes(utf8, i))
+        if found != 0:
+            return i + first_marked(found)
         i += 8
     while i < stop and utf8[i] != NEWLINE:
         i += 1
     return i
-
-
-@leaf
-def _hash_segment(utf8: U8Array, begin: int, end: int) -> tuple[np.uint64, int]:
-    """Hash and characters of a segment."""
-    code, inner, i = START ^ np.uint64(end - begin), 0, begin
-    while i + 8 <= end:
-        value = eight_bytes(utf8, i)
-        code = stir(code, value)
-        inner += _inner_bytes(value)
-        i += 8
-    value = np.uint64(0)
-    if i + 8 <= utf8.size:
-        value = low_bytes(eight_bytes(utf8, i), end - i)
-    else:
-        for k in range(end - i):
-            value |= np.uint64(utf8[i + k]) << np.uint64(8 * k)
-    return stir(code, value), end - begin - inner - _inner_bytes(value)
-
-
-@leaf
-def _inner_bytes(value: np.uint64) -> int:
-    """How many of eight bytes continue a character."""
-    marks = value >> np.uint64(7) & ~(value >> np.uint64(6)) & ONES
-    return int(marks * ONES >> np.uint64(56))
 
 
 @leaf

@@ -9,20 +9,23 @@ Scratch of usual size is kept by each thread and used again: to touch fresh memo
 to fill it.
 """
 
+import sys
 import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from dolmix.document import I32Array, I64Array, U8Array, U64Array
+from dolmix.document import I32Array, I64Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import SPREAD
 
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
 FULL = 2**31 - 1
 """Entries of a table stay below this; beyond, the table is cleared and starts again."""
 KEPT_BYTES = 1 << 24
 """A scratch array up to this size is kept for the thread's next call."""
+LENT, LENT_BYTES = 2, 1 << 25
+"""Arrays of one name that a thread keeps, and the largest that it does."""
 
 
 class Tables(NamedTuple):
@@ -43,9 +46,17 @@ class Tables(NamedTuple):
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[Any]] = {}
+        self.lent: dict[str, list[NDArray[Any]]] = {}
+
+
+def _references(arrays: list[NDArray[Any]]) -> list[int]:
+    """Count the references to each of some arrays, those of this count included."""
+    return [sys.getrefcount(array) for array in arrays]
 
 
 _KEPT = _Kept()
+UNUSED = _references([np.empty(1)])[0]
+"""References to an array of `lent` that nobody holds; how Python counts differs by version."""
 
 
 def scratch(name: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
@@ -62,6 +73,23 @@ def scratch(name: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
         found = np.zeros(room, dtype)
         if found.nbytes <= KEPT_BYTES:
             _KEPT.arrays[name] = found
+    return found
+
+
+def lent(name: str, size: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Give an array of at least `size` values, of any content, for as long as it is held.
+
+    Its memory is that of an array of the same name that the thread asked for before, once nobody
+    holds that one or a view of it.
+    """
+    kept = _KEPT.lent.setdefault(name, [])
+    for n, references in enumerate(_references(kept)):
+        if references == UNUSED and kept[n].size >= size:
+            return kept[n]
+    found = np.empty(max(size, 1024), dtype)
+    if found.nbytes <= LENT_BYTES:
+        kept.insert(0, found)
+        del kept[LENT:]
     return found
 
 
@@ -130,10 +158,13 @@ def sum_repeated(
         begin = ends[n]
         part = hashes[begin : ends[n + 1]]
         identify(part, part.size, table)
+        found, weight = 0, np.int64(0)
         for i in range(part.size):
-            if ids[i] != i or (counts[i] > 1 and not later):
-                sums[0, n] += 1
-                sums[1, n] += weights[begin + i]
+            # both sides are read always: a branch here compiles to slow masked loads
+            repeats = (ids[i] != i) | ((counts[i] > 1) & (not later))
+            found += repeats
+            weight += weights[begin + i] * repeats
+        sums[0, n], sums[1, n] = found, weight
     return sums
 
 
@@ -165,8 +196,10 @@ def sum_parts(values: I32Array | I64Array, ends: I64Array) -> I64Array:
     """
     sums = np.zeros(ends.size - 1, np.int64)
     for n in range(ends.size - 1):
+        total = np.int64(0)
         for i in range(ends[n], ends[n + 1]):
-            sums[n] += values[i]
+            total += values[i]
+        sums[n] = total
     return sums
 
 
@@ -243,8 +276,13 @@ def mark_twice(keys: U64Array, size: int, marks: U64Array) -> np.uint64:
     for i in range(1 << bits):
         marks[i] = 0
     shift = np.uint64(64 - bits)
+    before, run = np.uint64(0), 0
     for i in range(size):
         key = keys[i]
+        run = run + 1 if key == before else 0
+        if run > 1:  # to mark one place over and over is to wait for it each time
+            continue
+        before = key
         at = np.int64(key >> shift)
         place = (key << np.uint64(1)) & np.uint64(62)
         seen = marks[at] >> place & np.uint64(1)
@@ -257,44 +295,3 @@ def seen_twice(key: np.uint64, marks: U64Array, shift: np.uint64) -> bool:
     """Whether a key may occur twice; False is certain."""
     place = (key << np.uint64(1)) & np.uint64(62)
     return bool(marks[np.int64(key >> shift)] >> place & np.uint64(2))
-
-
-@leaf
-def eight_bytes(utf8: U8Array, place: int) -> np.uint64:
-    """Read eight bytes, the first one lowest; `place + 8` is within the array."""
-    i = np.uint64(place)  # unsigned, so that this compiles to one load
-    code = np.uint64(utf8[i])
-    code |= np.uint64(utf8[i + np.uint64(1)]) << np.uint64(8)
-    code |= np.uint64(utf8[i + np.uint64(2)]) << np.uint64(16)
-    code |= np.uint64(utf8[i + np.uint64(3)]) << np.uint64(24)
-    code |= np.uint64(utf8[i + np.uint64(4)]) << np.uint64(32)
-    code |= np.uint64(utf8[i + np.uint64(5)]) << np.uint64(40)
-    code |= np.uint64(utf8[i + np.uint64(6)]) << np.uint64(48)
-    return code | np.uint64(utf8[i + np.uint64(7)]) << np.uint64(56)
-
-
-@leaf
-def put_eight(out: U8Array, place: int, code: np.uint64) -> None:
-    """Write eight bytes, the lowest one first; `place + 8` is within the array."""
-    i = np.uint64(place)  # unsigned, so that this compiles to one store
-    out[i] = np.uint8(code)
-    out[i + np.uint64(1)] = np.uint8(code >> np.uint64(8))
-    out[i + np.uint64(2)] = np.uint8(code >> np.uint64(16))
-    out[i + np.uint64(3)] = np.uint8(code >> np.uint64(24))
-    out[i + np.uint64(4)] = np.uint8(code >> np.uint64(32))
-    out[i + np.uint64(5)] = np.uint8(code >> np.uint64(40))
-    out[i + np.uint64(6)] = np.uint8(code >> np.uint64(48))
-    out[i + np.uint64(7)] = np.uint8(code >> np.uint64(56))
-
-
-@leaf
-def low_bytes(code: np.uint64, count: int) -> np.uint64:
-    """Keep the lowest `count` bytes, fewer than eight."""
-    return code & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
-
-
-@leaf
-def stir(code: np.uint64, value: np.uint64) -> np.uint64:
-    """Take eight more bytes into a hash; for a given `code` no two values give the same."""
-    code = (code ^ value) * SPREAD
-    return code ^ code >> np.uint64(32)

@@ -9,19 +9,28 @@ document by document, with one warning in the log.
 """
 
 import logging
+import re
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
 from threading import Lock
+from typing import Any
+from unicodedata import unidata_version
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dolmix.document import I64Array, TextBatch, U8Array
+from dolmix.text.kept_tables import kept_tables, package_digest
+from dolmix.text.repeats import longest_part, scratch
 from dolmix.text.spacy_itself import count_sentences_by_spacy, english, split_by_spacy
 from dolmix.text.spacy_patterns import Inexpressible
 from dolmix.text.spacy_rules import compile_rules, probes, rules_digest
 from dolmix.text.spacy_sentences import count_ends
-from dolmix.text.spacy_tables import Rules
+from dolmix.text.spacy_tables import Rules, packed, unpack
 from dolmix.text.spacy_words import split_documents
-from dolmix.text.words import Words
+from dolmix.text.words import Words, room_for_words
 
 LOG = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 20
@@ -63,7 +72,27 @@ def tables_digest() -> str:
 
     Raises FilterError without spaCy.
     """
-    return rules_digest(english())
+
+    def make() -> dict[str, NDArray[Any]]:
+        return {"digest": np.frombuffer(rules_digest(english()).encode(), np.uint8)}
+
+    return bytes(_kept("spacy-en-digest", make)["digest"]).decode()
+
+
+@lru_cache(maxsize=1)
+def longest_letters() -> int:
+    """Most ASCII letters in a row in any special case; longer words are in none.
+
+    Raises FilterError without spaCy.
+    """
+    rules = _rules()
+    if rules is None:
+        texts = [text.encode() for text in english().tokenizer.rules]
+    else:
+        ends = rules.special_ends.tolist()
+        whole = rules.special_text.tobytes()
+        texts = [whole[start:stop] for start, stop in pairwise(ends)]
+    return max(len(run) for text in texts for run in re.findall(rb"[A-Za-z]+", text))
 
 
 def _rules() -> Rules | None:
@@ -75,9 +104,7 @@ def _rules() -> Rules | None:
 @lru_cache(maxsize=1)
 def _compiled() -> Rules | None:
     try:
-        nlp = english()
-        rules = compile_rules(nlp)
-        _compare(TextBatch.of(probes(nlp)), rules)
+        rules = unpack(_kept("spacy-en", _made)["rules"])
     except Inexpressible as unknown:
         LOG.warning(
             "words: spacy-en: the installed spaCy's rules are not those that dolmix knows (%s): "
@@ -87,6 +114,23 @@ def _compiled() -> Rules | None:
         )
         return None
     return rules
+
+
+def _made() -> dict[str, NDArray[Any]]:
+    """Compile the rules, and put them to the test. Raises Inexpressible."""
+    nlp = english()
+    rules = compile_rules(nlp)
+    _compare(TextBatch.of(probes(nlp)), rules)
+    return {"rules": packed(rules)}
+
+
+def _kept(name: str, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Read what was made of this installation of spaCy before, without spaCy; or make it."""
+    installed = package_digest("spacy")
+    if installed is None:  # nobody can tell which installation it is
+        return make()
+    about = {"spacy": installed, "unicode": unidata_version}
+    return kept_tables(name, about, str(Path(__file__).parent), make)
 
 
 def _compare(texts: TextBatch, rules: Rules) -> None:
@@ -104,11 +148,11 @@ def _split(utf8: U8Array, offsets: I64Array, rules: Rules) -> Words:
     """Split texts, into arrays with room for prose; for what has shorter words, for any text."""
     size = int(offsets[-1] - offsets[0])
     ends = np.zeros(len(offsets), np.int64)
-    longest = int(np.diff(offsets).max(initial=0))
+    longest = longest_part(offsets)
     for room in (min(size, size // PROSE_BYTES + longest), size):
-        hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int32)
-        spans = np.empty((2, room), np.int32)
-        if split_documents(utf8, offsets, rules, hashes, chars, spans, ends):
+        cuts = scratch("cuts", longest + 2, np.int32)
+        hashes, chars, spans = room_for_words(room)
+        if split_documents(utf8, offsets, rules, cuts, hashes, chars, spans, ends):
             break
     count = ends[-1]
     return Words(hashes[:count], chars[:count], spans[0, :count], spans[1, :count], ends)

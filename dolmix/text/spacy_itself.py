@@ -15,7 +15,8 @@ import numpy as np
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.errors import FilterError
 from dolmix.text.compiled import kernel
-from dolmix.text.words import FNV_PRIME, FNV_START, Words
+from dolmix.text.eights import hash_span
+from dolmix.text.words import Words
 
 ASKING = Lock()
 """Held while spaCy works: its memory zones belong to a process, not to a thread."""
@@ -110,7 +111,5 @@ def hash_spans(
     """
     for n in range(offsets.size - 1):
         for word in range(ends[n], ends[n + 1]):
-            code = FNV_START
-            for i in range(offsets[n] + starts[word], offsets[n] + stops[word]):
-                code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
-            hashes[word] = code
+            begin, end = offsets[n] + starts[word], offsets[n] + stops[word]
+            hashes[word], _ = hash_span(utf8, begin, end)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from dolmix.document import U8Array
 from dolmix.text.compiled import leaf
+from dolmix.text.eights import hash_span, span_hash
 from dolmix.text.spacy_patterns import Inexpressible
 from dolmix.text.spacy_tables import Rules
-from dolmix.text.words import FNV_PRIME, FNV_START
 
 MASK = 0xFFFF
 """Bits of a hash that index a bit set of 8192 bytes."""
@@ -27,7 +27,7 @@ LOW = 0x7FFFFFFF
 def compile_specials(rules: dict[str, list[str]]) -> dict[str, NDArray[Any]]:
     """Turn special cases, string → its tokens, into tables."""
     texts = [text.encode() for text in rules]
-    hashes = np.array([fnv(text) for text in texts], np.uint64)
+    hashes = np.array([span_hash(text) for text in texts], np.uint64)
     cuts = [np.cumsum([len(piece.encode()) for piece in pieces]) for pieces in rules.values()]
     shapes = [mix_shape(text[0], text[-1], len(text)) for text in texts]
     return {
@@ -59,11 +59,13 @@ def compile_phrases(
             raise Inexpressible(f"the special case {text!r}")
         node = 0
         for token in tokens:
-            node = edges.setdefault((node, fnv(token.encode())), len(special))
+            node = edges.setdefault((node, span_hash(token.encode())), len(special))
             special += [-1] * (node == len(special))
         special[node] = names[text]
         if changes:
-            pairs.append(mix_pair(fnv(tokens[0].encode()) & LOW, fnv(tokens[1].encode()) & LOW))
+            pairs.append(
+                mix_pair(span_hash(tokens[0].encode()) & LOW, span_hash(tokens[1].encode()) & LOW)
+            )
     return {
         "edge_slots": _slots([mix_edge(node, token & LOW) for node, token in edges]),
         "edge_sources": np.array([node for node, _ in edges], np.int64),
@@ -74,14 +76,6 @@ def compile_phrases(
         "first_tokens": _bits([token for node, token in edges if node == 0]),
         "first_pairs": _bits(pairs),
     }
-
-
-def fnv(data: bytes) -> int:
-    """64-bit FNV-1a hash of some bytes, as the kernels compute it."""
-    code = int(FNV_START)
-    for byte in data:
-        code = (code ^ byte) * int(FNV_PRIME) & 0xFFFFFFFFFFFFFFFF
-    return code
 
 
 def _slots(keys: list[int]) -> NDArray[np.int32]:
@@ -149,9 +143,7 @@ def special_at(utf8: U8Array, lo: int, hi: int, rules: Rules) -> int:
     """Which special case utf8[lo:hi] is, -1 if none."""
     if not may_be_special(utf8, lo, hi, rules):
         return -1
-    code = FNV_START
-    for i in range(lo, hi):
-        code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
+    code, _ = hash_span(utf8, lo, hi)
     return special_of(utf8, lo, hi, code, rules)
 
 

@@ -30,7 +30,7 @@ class Rules(Protocol):
                                  those of the byte before it (0xFF: there is none) meet
     closing  (2, 256) uint8      whether this byte is a suffix of its own after lower-case or
                                  upper-case ASCII letters, whatever else there is
-    plain    (256,) uint8        1 for ASCII letters, where words of them have no affix at all
+    plain_letters  int64         1 where words of ASCII letters have no affix at all, else 0
 
     Special cases, K strings that have tokens of their own:
 
@@ -68,7 +68,7 @@ class Rules(Protocol):
     infix_before: U8Array
     infix_first: U8Array
     closing: U8Array
-    plain: U8Array
+    plain_letters: int
     special_slots: NDArray[np.int32]
     special_hashes: U64Array
     special_text: U8Array
@@ -97,3 +97,13 @@ def pack(tables: dict[str, NDArray[Any]]) -> Rules:
     for name, table in fields:
         record[name][0] = table
     return cast("Rules", record[0])
+
+
+def packed(rules: Rules) -> NDArray[Any]:
+    """Give a record as an array of one, to write."""
+    return np.array([rules], rules.dtype)  # type: ignore[attr-defined] # a numpy record
+
+
+def unpack(array: NDArray[Any]) -> Rules:
+    """Make the record again from what `packed` gave."""
+    return cast("Rules", array.view((np.record, array.dtype))[0])

@@ -29,7 +29,7 @@ def compile_windows(
         "suffixes": suffix.T.copy(),
         **_infix_masks(infixes),
         "closing": _closing(prefixes, suffix),
-        "plain": _plain([*prefixes, *suffixes, *infixes]),
+        "plain_letters": _plain_letters([*prefixes, *suffixes, *infixes]),
     }
 
 
@@ -114,12 +114,10 @@ def _closing(prefixes: list[Alternative], suffix: U8Array) -> U8Array:
     return closing
 
 
-def _plain(every: list[Alternative]) -> U8Array:
-    plain = np.zeros(256, np.uint8)
-    if not any(all(_meets(c, LETTERS) for c in one.before + one.body) for one in every):
-        for low, high in LETTERS:
-            plain[low : high + 1] = 1
-    return plain
+def _plain_letters(every: list[Alternative]) -> NDArray[Any]:
+    """1 where words of ASCII letters have no affix at all, else 0."""
+    some = any(all(_meets(c, LETTERS) for c in one.before + one.body) for one in every)
+    return np.array(not some, np.int64)
 
 
 def _fits(chars: Chars, byte: int) -> bool | None:

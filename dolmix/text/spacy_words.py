@@ -3,15 +3,14 @@
 import numpy as np
 
 from dolmix.document import BoolArray, I32Array, I64Array, U8Array, U64Array
-from dolmix.text.characters import may_be_space, skip_space, space_width
+from dolmix.text.characters import next_ink
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import START, hash_letters, hash_span, stir_last
 from dolmix.text.spacy_chunks import cut_chunk
 from dolmix.text.spacy_specials import has_bit, low, may_be_special, pair, step
 from dolmix.text.spacy_tables import Rules
-from dolmix.text.words import FNV_PRIME, FNV_START
+from dolmix.text.words import ink_end
 
-CUTS = 1024
-"""Room for the cuts of a chunk at first, in tokens."""
 ROOT = 0
 FOUND = 64
 """Room for special cases among the tokens of a document at first."""
@@ -22,6 +21,7 @@ def split_documents(
     utf8: U8Array,
     offsets: I64Array,
     rules: Rules,
+    cuts: I32Array,
     hashes: U64Array,
     chars: I32Array,
     spans: I32Array,
@@ -31,6 +31,7 @@ def split_documents(
 
     utf8     (B,) uint8       bytes of all documents
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
+    cuts     (>= L,) int32    scratch; L is two more than the bytes of the longest document
     hashes   (R,) uint64      out; R = B entries are always enough
     chars    (R,) int32       out
     spans    (2, R) int32     out; start and stop of each token, in bytes from its document's start
@@ -40,7 +41,7 @@ def split_documents(
     O(B). Most chunks are ASCII letters, with or without one closing mark, and are done here.
     Twin: tests/naive_spacy.py `split_words`.
     """
-    cuts = np.empty(CUTS, np.int64)
+    plain = rules.plain_letters != 0
     ends[0] = 0
     word = ends[0]
     for n in range(offsets.size - 1):
@@ -49,29 +50,26 @@ def split_documents(
             return False
         i, redo = base, False
         while True:
-            i = skip_space(utf8, i, stop)
+            i = next_ink(utf8, i, stop)
             if i >= stop:
                 break
-            begin, code = i, FNV_START
-            while i < stop and rules.plain[utf8[i]]:
-                code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
-                i += 1
-            end = _simple_end(utf8, begin, i, stop, code, rules)
+            begin, end = i, 0
+            if plain:
+                i, code = hash_letters(utf8, begin, stop)
+                end = _simple_end(utf8, begin, i, stop, code, rules)
             if end > 0:
                 hashes[word], chars[word] = code, i - begin
                 spans[0, word], spans[1, word] = begin - base, i - base
                 word += 1
                 if end > i:
-                    hashes[word], chars[word] = (FNV_START ^ np.uint64(utf8[i])) * FNV_PRIME, 1
+                    hashes[word], chars[word] = stir_last(START, np.uint64(utf8[i]), 1), 1
                     spans[0, word], spans[1, word] = i - base, end - base
                     word += 1
                 i = end
                 continue
-            i = _chunk_end(utf8, i, stop)
-            if i - begin + 2 > cuts.size:
-                cuts = np.empty(2 * (i - begin), np.int64)
+            i = ink_end(utf8, i, stop)
             count = cut_chunk(utf8, begin, i, rules, cuts)
-            redo |= _emit(utf8, base, cuts, count, rules, word, hashes, chars, spans)
+            redo |= _emit(utf8, (base, begin), cuts, count, rules, word, hashes, chars, spans)
             word += count
         if redo:
             word = _apply_phrases(utf8, base, rules, ends[n], word, hashes, chars, spans)
@@ -98,24 +96,18 @@ def _simple_end(utf8: U8Array, begin: int, i: int, stop: int, code: np.uint64, r
         return 0
     if end < stop and utf8[end] != 0x20 and not 0x09 <= utf8[end] <= 0x0D:
         return 0
-    code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
-    if has_bit(rules.special_bits, low(code)) and may_be_special(utf8, begin, end, rules):
-        return 0
+    if may_be_special(utf8, begin, end, rules):
+        code, _ = hash_span(utf8, begin, end)
+        if has_bit(rules.special_bits, low(code)):
+            return 0
     return end
-
-
-@leaf
-def _chunk_end(utf8: U8Array, i: int, stop: int) -> int:
-    while i < stop and not (may_be_space(utf8[i]) and space_width(utf8, i, stop) > 0):
-        i += 1
-    return i
 
 
 @leaf
 def _emit(
     utf8: U8Array,
-    base: int,
-    cuts: I64Array,
+    starts: tuple[int, int],
+    cuts: I32Array,
     count: int,
     rules: Rules,
     word: int,
@@ -123,13 +115,18 @@ def _emit(
     chars: I32Array,
     spans: I32Array,
 ) -> bool:
-    """Write the tokens of a chunk; say whether a special case may stand among them."""
-    found = False
+    """Write the tokens of a chunk; say whether a special case may stand among them.
+
+    starts  of the document and of the chunk
+    """
+    base, begin = starts
+    found, before = False, 0
     for k in range(count):
-        _write(utf8, base, cuts[k], cuts[k + 1], word + k, hashes, chars, spans)
-        if k > 0:
-            both = pair(low(hashes[word + k - 1]), low(hashes[word + k]))
-            found |= has_bit(rules.first_pairs, both)
+        start, stop = begin + cuts[k], begin + cuts[k + 1]
+        _write(utf8, base, start, stop, word + k, hashes, chars, spans)
+        code = low(hashes[word + k])
+        found |= k > 0 and has_bit(rules.first_pairs, pair(before, code))
+        before = code
     return found
 
 
@@ -144,12 +141,7 @@ def _write(
     chars: I32Array,
     spans: I32Array,
 ) -> None:
-    code, length = FNV_START, 0
-    for i in range(begin, end):
-        byte = utf8[i]
-        code = (code ^ np.uint64(byte)) * FNV_PRIME
-        length += (byte & 0xC0) != 0x80
-    hashes[word], chars[word] = code, length
+    hashes[word], chars[word] = hash_span(utf8, begin, end)
     spans[0, word], spans[1, word] = begin - base, end - base
 
 

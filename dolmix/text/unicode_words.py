@@ -9,6 +9,7 @@ import numpy as np
 
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import hash_span
 from dolmix.text.unicode_breaks import (
     MIDDLE_BYTE,
     PLAIN_BYTE,
@@ -18,7 +19,7 @@ from dolmix.text.unicode_breaks import (
     break_tables,
     segment_end,
 )
-from dolmix.text.words import FNV_PRIME, FNV_START, Words
+from dolmix.text.words import Words
 
 
 def split_unicode_words(texts: TextBatch) -> Words:
@@ -64,7 +65,7 @@ def find_segments(
     offsets  (N + 1,) int64   document n is utf8[offsets[n]:offsets[n + 1]]
     every    bool             all segments, or those that start with a letter or a digit
     tables   `break_tables()`
-    hashes   (>= W,) uint64   out; 64-bit FNV-1a hash of each segment's bytes
+    hashes   (>= W,) uint64   out; hash of each segment's bytes, `hash_span`
     spans    (3, >= W) int32  out; start and stop in bytes from the document's start, characters
     ends     (N + 1,) int64   out; segments before each document's end
 
@@ -81,17 +82,14 @@ def find_segments(
             if alone and not every and i + 1 < stop and utf8[i + 1] < 0x80:
                 i += 1  # a space before another is no word either way
                 continue
-            start, code = i, FNV_START
+            start = i
             while i < stop and kinds[utf8[i]] == WORD_BYTE:
-                code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
                 i += 1
-            chars = i - start
-            if chars == 0 or not ends_here(utf8, i, stop, kinds):
+            if i == start or not ends_here(utf8, i, stop, kinds):
                 i, mark = segment_end(utf8, start, stop, marks, rules)
                 if not every and mark & WORD_START == 0:
                     continue
-                code, chars = hash_span(utf8, start, i)
-            hashes[count], spans[2, count] = code, chars
+            hashes[count], spans[2, count] = hash_span(utf8, start, i)
             spans[0, count], spans[1, count] = start - begin, i - begin
             count += 1
         ends[n + 1] = count
@@ -106,13 +104,3 @@ def ends_here(utf8: U8Array, i: int, stop: int, kinds: U8Array) -> bool:
     if kind == MIDDLE_BYTE:
         return bool(i + 1 == stop or kinds[utf8[i + 1]] == PLAIN_BYTE)
     return bool(kind == PLAIN_BYTE)
-
-
-@leaf
-def hash_span(utf8: U8Array, start: int, stop: int) -> tuple[np.uint64, int]:
-    """64-bit FNV-1a hash of some bytes, and the characters in them."""
-    code, chars = FNV_START, 0
-    for i in range(start, stop):
-        code = (code ^ np.uint64(utf8[i])) * FNV_PRIME
-        chars += (utf8[i] & 0xC0) != 0x80
-    return code, chars

@@ -4,7 +4,7 @@ The splitter `whitespace` cuts at every run of the 29 code points for which `str
 U+0085, U+00A0 and U+3000 among them. Texts are valid UTF-8, which Arrow's string type promises; on
 anything else the counts mean little, but no kernel reads outside its document.
 
-A word is known by a 64-bit FNV-1a hash of its bytes. In a document of w distinct words, two of them
+A word is known by a 64-bit hash of its bytes, `hash_span`. In a document of w distinct words two
 share a hash with a probability of about w**2 / 2**65: 3e-8 for a million.
 """
 
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
-from dolmix.text.characters import may_be_space, skip_space, space_width
-from dolmix.text.compiled import kernel
+from dolmix.text.characters import may_be_space, next_ink, skip_space, space_width
+from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import eight_bytes, first_marked, hash_ink, hash_span, no_ink_mask
+from dolmix.text.repeats import lent
 
 FNV_START = np.uint64(0xCBF29CE484222325)
 FNV_PRIME = np.uint64(0x00000100000001B3)
@@ -49,12 +51,21 @@ def split_words(texts: TextBatch) -> Words:
     """Split every document as `str.split()` does."""
     offsets = texts.offsets
     room = int(offsets[-1] - offsets[0] + len(texts)) // 2 + 1
-    hashes, chars = np.empty(room, np.uint64), np.empty(room, np.int32)
-    spans = np.empty((2, room), np.int32)
+    hashes, chars, spans = room_for_words(room)
     ends = np.zeros(len(texts) + 1, np.int64)
     hash_words(texts.utf8, offsets, hashes, chars, spans, ends)
     count = ends[-1]
     return Words(hashes[:count], chars[:count], spans[0, :count], spans[1, :count], ends)
+
+
+def room_for_words(room: int) -> tuple[U64Array, I32Array, I32Array]:
+    """Hashes (room,), lengths (room,) and places (2, room) to fill in.
+
+    Their memory is that of words of the thread's that nobody holds any more, if there is any.
+    """
+    hashes, chars = lent("word hashes", room, np.uint64), lent("word chars", room, np.int32)
+    spans = lent("word spans", 2 * room, np.int32)[: 2 * room].reshape(2, room)
+    return hashes[:room], chars[:room], spans
 
 
 @kernel
@@ -80,21 +91,35 @@ def hash_words(
     word = 0
     ends[0] = 0
     for n in range(offsets.size - 1):
-        stop = offsets[n + 1]
-        i = skip_space(utf8, offsets[n], stop)
+        base, stop = offsets[n], offsets[n + 1]
+        i = skip_space(utf8, base, stop)
         while i < stop:
-            code, length = FNV_START, 0
-            spans[0, word] = i - offsets[n]
-            while i < stop:
-                byte = utf8[i]
-                if may_be_space(byte) and space_width(utf8, i, stop) > 0:
-                    break
-                code = (code ^ np.uint64(byte)) * FNV_PRIME
-                length += (byte & 0xC0) != 0x80
-                i += 1
-            hashes[word] = code
-            chars[word] = length
-            spans[1, word] = i - offsets[n]
+            begin = i
+            i, code = hash_ink(utf8, begin, stop)
+            if i == stop or utf8[i] == 0x20 or 0x09 <= utf8[i] <= 0x0D:
+                hashes[word], chars[word] = code, i - begin
+            else:
+                i = ink_end(utf8, i, stop)
+                hashes[word], chars[word] = hash_span(utf8, begin, i)
+            spans[0, word], spans[1, word] = begin - base, i - base
             word += 1
-            i = skip_space(utf8, i, stop)
+            i = next_ink(utf8, i, stop)
         ends[n + 1] = word
+
+
+@leaf
+def ink_end(utf8: U8Array, i: int, stop: int) -> int:
+    """Where the next whitespace character from `i` on starts, or `stop`."""
+    while i < stop:
+        if i + 8 <= stop:
+            length = first_marked(no_ink_mask(eight_bytes(utf8, i)))
+            i += length
+            if length == 8:
+                continue
+        while i < stop and not 0x20 < utf8[i] < 0x80:
+            if may_be_space(utf8[i]) and space_width(utf8, i, stop) > 0:
+                return i
+            i += 1
+        if i + 8 > stop and i < stop:
+            i += 1
+    return stop

@@ -97,6 +97,15 @@ def test_lower_casing_reaches_the_stop_words_from_ascii_only() -> None:
     assert others == []
 
 
+def test_stop_words_are_whole_words() -> None:
+    """A word that starts with a stop word is none, whatever follows, zero bytes included."""
+    words = [f"{stop}{end}" for stop in naive_gopher.STOP_WORDS for end in ("", "\0", "\0\0\0\0x")]
+    words += [word.upper() for word in words] + [f"{word}re" for word in words] + ["th", "e", "\0"]
+    batch = TextBatch.of([*words, " ".join(words)])
+    marks = word_marks(batch, split_words(batch))
+    assert rows(marks) == [naive_gopher.word_marks(text.split()) for text in batch.text.to_pylist()]
+
+
 @pytest.mark.parametrize("middle", [253, 254, 255, 256, 400])
 def test_long_medians_are_exact(middle: int) -> None:
     """Medians at and beyond the histogram's end, odd and even, neighbours unharmed."""

@@ -57,7 +57,7 @@ def test_segments_match_their_twin(documents: list[str], separators: int, strip:
     expected = [plain.segments(t, SEPARATORS[separators], STRIPS[strip]) for t in documents]
     hashes = [found.hashes[a:b].tolist() for a, b in pairwise(found.ends)]
     chars = [found.chars[a:b].tolist() for a, b in pairwise(found.ends)]
-    assert hashes == [[plain.stirred_hash(part.encode()) for part in parts] for parts in expected]
+    assert hashes == [[naive.span_hash(part.encode()) for part in parts] for parts in expected]
     assert chars == [[len(part) for part in parts] for parts in expected]
 
 
@@ -128,6 +128,25 @@ def test_scratch_is_lent_again_and_grows() -> None:
     assert large.size == repeats.KEPT_BYTES
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(repeats.scratch, "test", 5, np.int32).result() is not longer
+
+
+def test_lent_memory_is_never_in_two_hands() -> None:
+    """An array is not lent again while it or a view of it is held; after that it is."""
+    first = repeats.lent("lent", 2000, np.int32)
+    view = first[5:10].reshape(1, 5)[0]
+    del first
+    others = [repeats.lent("lent", 10, np.int32) for _ in range(4)]
+    assert not any(np.shares_memory(view, other) for other in others)
+    assert len({other.ctypes.data for other in others}) == len(others)
+    assert len(repeats._KEPT.lent["lent"]) == repeats.LENT
+    del others
+    large = repeats.lent("lent", repeats.LENT_BYTES, np.int32)
+    assert large.size == repeats.LENT_BYTES
+    repeats._KEPT.lent.clear()
+    again = repeats.lent("lent", 2000, np.int32)
+    place = again.ctypes.data
+    del again
+    assert repeats.lent("lent", 1500, np.int32).ctypes.data == place
 
 
 def test_threads_do_not_disturb_each_other() -> None:
@@ -210,6 +229,22 @@ def test_ngrams_match_where_nearly_everything_repeats(
         expected = [plain.dclm_chars(doc, n) / total for n in range(2, 11)]
         assert ngrams.dclm_shares(words)[:, 0].tolist() == expected
         assert ngrams.dolma_shares(words)[:, 0].tolist() == naive.ngram_shares(doc)
+
+
+@pytest.mark.parametrize("word", ["a", "wörd"])
+def test_one_word_over_and_over_matches_the_twins(word: str) -> None:
+    """Texts of one word, at each length around the longest n-gram's, by every rule."""
+    for doc in [[word] * count for count in range(1, 15)]:
+        batch, words = as_words([doc, [*doc, "b"]])
+        total = sum(map(len, doc))
+        tops = [plain.datatrove_top_chars(doc, n) for n in (2, 3, 4)]
+        covered = [plain.dclm_chars(doc, n) / total for n in range(2, 11)]
+        assert ngrams.dolma_shares(words)[:, 0].tolist() == naive.ngram_shares(doc)
+        assert ngrams.datatrove_top_chars(words)[:, 0].tolist() == tops
+        assert ngrams.dclm_shares(words)[:, 0].tolist() == covered
+        assert ngrams.dolma_shares(words)[:, 1].tolist() == naive.ngram_shares([*doc, "b"])
+        joined = [plain.joined_chars(doc, n) for n in range(5, 11)]
+        assert joined_chars(batch, words)[:, 0].tolist() == joined
 
 
 def test_ngrams_that_fall_into_words_differently_are_equal() -> None:

@@ -21,7 +21,7 @@ from dolmix.document import TextBatch, U8Array
 from dolmix.errors import FilterError
 from dolmix.text import spacy_en, spacy_itself
 from dolmix.text.spacy_affixes import find_prefix, find_suffix, prefix_bytes, suffix_bytes
-from dolmix.text.spacy_en import count_sentences, split_spacy_en, tables_digest
+from dolmix.text.spacy_en import count_sentences, longest_letters, split_spacy_en, tables_digest
 from dolmix.text.spacy_itself import count_sentences_by_spacy, english, split_by_spacy
 from dolmix.text.spacy_patterns import Alternative, Inexpressible, alternatives
 from dolmix.text.spacy_rules import compile_rules, probes
@@ -76,7 +76,12 @@ def _rules() -> Rules:
 def _reloaded() -> Iterator[None]:
     """Whatever a test makes of spaCy is forgotten after it."""
     yield
-    for known in (english, spacy_en._compiled, tables_digest):
+    forget()
+
+
+def forget() -> None:
+    """Forget what this process knows of spaCy."""
+    for known in (english, spacy_en._compiled, tables_digest, longest_letters):
         known.cache_clear()
 
 
@@ -243,6 +248,11 @@ def test_alternatives_keep_the_order_of_a_search() -> None:
     assert len(found[2].body) == 2
 
 
+def nobody_knows(package: str) -> None:
+    """Leave no way to tell an installed package's version: nothing kept on disk is taken."""
+    del package
+
+
 def strange_english() -> Any:
     """English with a rule that the kernels do not know: digits stay whole with what follows."""
     nlp = spacy_itself.load_english()
@@ -259,8 +269,8 @@ def test_other_rules_are_followed_by_asking_spacy(
     nlp = strange_english()
     for module in (spacy_en, spacy_itself):
         monkeypatch.setattr(module, "english", lambda: nlp)
-    spacy_en._compiled.cache_clear()
-    tables_digest.cache_clear()
+    monkeypatch.setattr(spacy_en, "package_digest", nobody_knows)
+    forget()
     with caplog.at_level(logging.WARNING):
         assert words_of(["10km( a."]) == words_of(["10km( a."]) == [["10km(", "a."]]
         batch = TextBatch.of(["One. Two.\n", ""])
@@ -282,7 +292,8 @@ def test_rules_that_give_other_words_are_not_trusted(
         return rules
 
     monkeypatch.setattr(spacy_en, "compile_rules", without_suffixes)
-    spacy_en._compiled.cache_clear()
+    monkeypatch.setattr(spacy_en, "package_digest", nobody_knows)
+    forget()
     with caplog.at_level(logging.WARNING):
         assert words_of(["(so)"]) == [["(", "so", ")"]]
     assert "give other words" in caplog.text
@@ -291,8 +302,8 @@ def test_rules_that_give_other_words_are_not_trusted(
 @pytest.mark.usefixtures("reloaded")
 def test_without_spacy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Words, sentences and digest all fail with the setting and the way out."""
-    for known in (english, spacy_en._compiled, tables_digest):
-        known.cache_clear()
+    monkeypatch.setattr(spacy_en, "package_digest", nobody_knows)
+    forget()
     monkeypatch.setitem(sys.modules, "spacy", None)
     batch = TextBatch.of(["a"])
     for ask in (
