@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from dolmix import __version__
-from dolmix.cli import mix, order, run, sample, shards, train, why
+from dolmix.cli import classifier, mix, order, run, sample, shards, stats, train, why
 from dolmix.errors import DolmixError
 
 INTERRUPTED = 130
@@ -31,6 +31,8 @@ app.command("plan")(run.plan)
 app.command("status")(run.status)
 app.command("why")(why.why)
 app.command("whatif")(why.whatif)
+app.command("stats")(stats.stats)
+app.add_typer(classifier.app, name="classifier")
 app.add_typer(shards.app, name="shards")
 app.add_typer(mix.app, name="mix")
 app.add_typer(order.app, name="order")
