@@ -153,7 +153,7 @@ class PartReader:
 
     def __iter__(self) -> Iterator[TextBatch]:
         """Yield the documents as batches of at least one."""
-        _check_unchanged(self.part)
+        check_unchanged(self.part)
         read = {"jsonl": self._jsonl, "parquet": self._parquet, "warc": self._warc_file}
         for batch in read[self.part.kind]():
             self.text_bytes += int(batch.num_bytes.sum())
@@ -412,8 +412,8 @@ class PartReader:
             raise DataError(f"{part.uri}: {damage.cause}. Fetch or write the file again.") from None
 
 
-def _check_unchanged(part: Part) -> None:
-    """Refuse a file that is another than the one planned: its parts would not fit together."""
+def check_unchanged(part: Part) -> None:
+    """Raise DataError for a file that is another than the one planned."""
     now = identify(part.uri)
     changed = [
         f"{key} was {was}, is {now.get(key, 'not known now')}"

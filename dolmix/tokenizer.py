@@ -152,6 +152,13 @@ class Tokenizer:
         ids = [int(token) for token in tokens]
         return str(self._loaded.backend.decode(ids, skip_special_tokens=False))
 
+    def decode_all(self, documents: Iterable[list[int]]) -> list[str]:
+        """Texts of the token ids of several documents, as `decode` gives them."""
+        texts: list[str] = self._loaded.backend.decode_batch(
+            list(documents), skip_special_tokens=False
+        )
+        return texts
+
     def token_texts(self, tokens: Iterable[int]) -> list[str]:
         """Each id's entry in the vocabulary; empty for an id that has none."""
         return [self._loaded.backend.id_to_token(int(token)) or "" for token in tokens]

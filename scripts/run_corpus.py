@@ -2,10 +2,10 @@
 
     python scripts/run_corpus.py CORPUS --tokenizer tokenizer.json --output runs/corpus
 
-Every subfolder of CORPUS with JSON lines or Parquet files becomes a source. A folder named `code*`
-is judged as code (stars, word shares, repeats), one in ENGLISH by language, Gopher and repetition,
-any other (several languages, short texts) by repetition alone. Prints the funnel of each source,
-the wall time and MB/s, and resolves a mix of every source with enough tokens.
+Every subfolder of CORPUS with JSON lines, Parquet or WARC files becomes a source. A folder named
+`code*` is judged as code (stars, word shares, repeats), one in ENGLISH by language, Gopher and
+repetition, any other (several languages, short texts) by repetition alone. Prints the funnel of
+each source, the wall time and MB/s, and resolves a mix of every source with enough tokens.
 """
 
 import argparse
@@ -20,25 +20,29 @@ import yaml
 from dolmix.cli.run import show_funnels
 from dolmix.config import parse
 from dolmix.files.commit import write_bytes
+from dolmix.files.paths import WARC_SUFFIXES
 from dolmix.mix import describe, resolve_file, tree
 from dolmix.pipeline.engine import run_pipeline
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.spec import Pipeline
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-ENGLISH = ("books", "papers", "reviews", "speeches", "web_cc", "web_messy")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", *WARC_SUFFIXES)
+ENGLISH = ("books", "papers", "reviews", "speeches", "web_cc", "web_messy", "web_warc")
 REPEATS = {"type": "repetition", "name": "repeats", "preset": "olmoe-0924", "unit": "words"}
 SEQUENCE_LENGTH = 512
 
 
 def pipeline_of(given: argparse.Namespace) -> dict[str, Any]:
     """Write the pipeline file's content for a corpus folder."""
-    sources = {}
+    sources: dict[str, dict[str, Any]] = {}
     for folder in sorted(p for p in given.corpus.iterdir() if p.is_dir()):
         files = sorted(str(p) for p in folder.iterdir() if p.name.endswith(SUFFIXES))
         if files:
             filters = list(filters_of(folder.name, given.model))
-            sources[folder.name.replace(".", "-")] = {"inputs": files, "filters": filters}
+            source: dict[str, Any] = {"inputs": files, "filters": filters}
+            if any(file.endswith(WARC_SUFFIXES) for file in files):
+                source["warc"] = {"extractor": given.extractor}
+            sources[folder.name.replace(".", "-")] = source
     return {
         "name": "corpus",
         "seed": 7,
@@ -90,6 +94,7 @@ def main() -> int:
     options.add_argument("--tokenizer", type=Path, required=True)
     options.add_argument("--model", type=Path, default=Path("models/lid.176.ftz"))
     options.add_argument("--output", type=Path, default=Path("runs/corpus"))
+    options.add_argument("--extractor", default="resiliparse", help="of main text from WARC pages")
     options.add_argument("--workers", type=int, default=2)
     given = options.parse_args()
     raw = pipeline_of(given)

@@ -65,6 +65,7 @@ def status(run: RunDir, as_json: AsJson = False) -> None:
     else:
         rows = [[p["pass"], p["tasks"], p["done"]] for p in facts["passes"]]
         render.table(["pass", "tasks", "done"], rows)
+        render.lines(f"{source}: {told['account']}" for source, told in facts["warc"].items())
         render.lines(f"note: {line}" for line in facts["notes"])
 
 
@@ -74,7 +75,7 @@ def show_funnels(made: "list[Funnel]", *, as_json: bool) -> None:
         render.as_json([funnel.describe() for funnel in made])
         return
     for funnel in made:
-        render.lines([_headline(funnel)])
+        render.lines([_headline(funnel), *(f"  {line}" for line in _of_warc(funnel))])
         render.table(["  step", "dropped", "left", "reasons"], _steps(funnel))
         share = f"{funnel.kept / max(funnel.documents, 1):.1%}"
         store = f"{funnel.store}  {funnel.content_hash[:7]}"
@@ -87,6 +88,10 @@ def _headline(funnel: "Funnel") -> str:
     bad = f", {funnel.bad_records:,} bad records set aside" if funnel.bad_records else ""
     size = f"{funnel.num_bytes / 1e6:,.1f} MB"
     return f"{funnel.source}: {funnel.documents:,} documents, {size}{bad}"
+
+
+def _of_warc(funnel: "Funnel") -> list[str]:
+    return [line] if (line := funnel.warc_account()) else []
 
 
 def _steps(funnel: "Funnel") -> "Iterator[list[object]]":

@@ -14,9 +14,7 @@ the text itself does not grow with it. A document is cut only before a word that
 splitter can join with another, and the last words go over to the next block.
 """
 
-import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +24,7 @@ from dolmix.dedup.datatrove_text import simplify
 from dolmix.dedup.hashes import SHA1_32, SHA1_64, XXH32, XXH64, hash_spans
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.spacy_itself import english
+from dolmix.text.spacy_en import longest_letters
 from dolmix.text.splitters import words_of
 
 MERSENNE = np.uint64((1 << 61) - 1)
@@ -137,7 +135,7 @@ def _pieces(simple: TextBatch) -> Iterator[tuple[TextBatch, bool]]:
     utf8, offsets = simple.utf8, simple.offsets
     cuts = [0]
     if len(simple) == 1 and offsets[1] - offsets[0] > 2 * BLOCK_BYTES:
-        letters = _longest_letters()
+        letters = longest_letters()
         cuts += find_cuts(utf8, offsets[0], offsets[1], letters, BLOCK_BYTES).tolist()
     if len(cuts) == 1:
         yield simple, False
@@ -148,13 +146,6 @@ def _pieces(simple: TextBatch) -> Iterator[tuple[TextBatch, bool]]:
         text = pieces.slice(n, 1)
         piece = TextBatch(text, simple.ids, simple.urls, simple.records, fields={})
         yield piece, n + 1 < len(cuts)
-
-
-@lru_cache(maxsize=1)
-def _longest_letters() -> int:
-    """Most letters in a row in any special case of the splitter's; longer words are in none."""
-    special = english().tokenizer.rules
-    return max(len(run) for text in special for run in re.findall("[A-Za-z]+", text))
 
 
 @kernel

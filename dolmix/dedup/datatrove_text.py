@@ -15,16 +15,19 @@ datatrove itself is asked for that document.
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from itertools import pairwise
 from sys import maxunicode
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dolmix.document import BoolArray, I64Array, TextBatch, U8Array, U32Array
 from dolmix.text.characters import decode
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.kept_tables import kept_tables
 
 PLAIN, SPACE, DIGIT, DECIMAL, MANY, SIGMA = range(6)
 """Kinds of code points: written as one; white space or punctuation; digits; what may stand within a
@@ -57,7 +60,12 @@ class Tables(NamedTuple):
 
 @cache
 def tables() -> Tables:
-    """Work the tables out of Python, `regex` and datatrove, once a process, in 0.3 s."""
+    """Work the tables out of Python, `regex` and datatrove, once, in 0.3 s; kept on disk."""
+    about = {name: version(name) for name in ("regex", "datatrove")}
+    return Tables(**kept_tables("datatrove-text", about, __file__, _made))
+
+
+def _made() -> dict[str, NDArray[Any]]:
     from datatrove.utils.text import NUMBERS_PATTERN, PUNCTUATION_TRANS
 
     codes = np.arange(maxunicode + 1, dtype=np.uint32)
@@ -77,10 +85,8 @@ def tables() -> Tables:
             ends.append(len(elements))
     _mark_numbers(codes, NUMBERS_PATTERN)
     codes[CAPITAL_SIGMA] = SIGMA << KIND_SHIFT
-    found = Tables(codes, np.array(elements, np.uint32), np.array(ends), _cases())
-    for table in found:
-        table.setflags(write=False)
-    return found
+    made = (codes, np.array(elements, np.uint32), np.array(ends), _cases())
+    return dict(zip(Tables._fields, made, strict=True))
 
 
 def _described() -> Iterator[int]:

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from dolmix.document import U8Array, U32Array, U64Array
+from dolmix.text.kept_tables import kept_tables
 
 SEPARATOR = 0
 DROPPED = 1
@@ -44,14 +45,17 @@ _ROLL = np.uint64(0x9E3779B97F4A7C17)
 @cache
 def letter_table() -> U32Array:
     """Map each code point, (0x110000,) uint32, read-only; by this Python's Unicode."""
+    return kept_tables("letters", {}, __file__, _map_letters)["letters"]
+
+
+def _map_letters() -> dict[str, U32Array]:
     table = np.zeros(0x110000, np.uint32)
     table[:0x20000] = [_letter(chr(point)) for point in range(0x20000)]
     # Planes of Han, whole: their letters are not described one by one, and more come every year.
     table[0x20000:0x32000] = np.arange(0x20000, 0x32000, dtype=np.uint32) | np.uint32(ALONE)
     table[0x2F800:0x2FA20] = [_letter(chr(point)) for point in range(0x2F800, 0x2FA20)]
     table[0xE0000:0xE1000] = [_letter(chr(point)) for point in range(0xE0000, 0xE1000)]  # tags
-    table.flags.writeable = False
-    return table
+    return {"letters": table}
 
 
 def _letter(char: str) -> int:

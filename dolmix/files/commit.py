@@ -114,6 +114,14 @@ def write_json(final: Path, value: Any, *, indent: int | None = None) -> None:
         write_bytes(final, text.encode() + b"\n")
 
 
+def write_note(final: Path, value: Any) -> None:
+    """Write canonical JSON that only running processes read: whole or not at all, never flushed."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    attempt = attempt_path(final)
+    attempt.write_bytes(canonical_json(value))
+    attempt.replace(final)
+
+
 def sweep(folder: Path) -> int:
     """Remove what killed attempts left below `folder`; return how many files and directories went.
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from dolmix.filters.base import Filter, Rule, judge
 from dolmix.filters.c4 import C4
 from dolmix.filters.char_repetition import CharRepetition
+from dolmix.filters.classifier import Classifier
 from dolmix.filters.code import Code
 from dolmix.filters.datatrove import Datatrove
 from dolmix.filters.decontaminate import Decontaminate
@@ -18,6 +19,7 @@ from dolmix.filters.fineweb import FineWeb
 from dolmix.filters.gopher import Gopher
 from dolmix.filters.language import Language
 from dolmix.filters.lines import Lines
+from dolmix.filters.perplexity import Perplexity
 from dolmix.filters.pii import Pii
 from dolmix.filters.regex import Regex
 from dolmix.filters.repetition import Repetition
@@ -27,6 +29,7 @@ from dolmix.filters.stars import Stars
 from dolmix.filters.url import Url
 from dolmix.filters.warc import WarcRecord
 from dolmix.filters.word_share import WordShare
+from dolmix.filters.words import ListedWords
 
 AnyFilter = Annotated[
     Language
@@ -38,9 +41,12 @@ AnyFilter = Annotated[
     | Code
     | Stars
     | WordShare
+    | Classifier
+    | Perplexity
     | Decontaminate
     | Pii
     | Lines
+    | ListedWords
     | RecordField
     | Regex
     | Url
@@ -56,6 +62,7 @@ __all__ = [
     "C4",
     "AnyFilter",
     "CharRepetition",
+    "Classifier",
     "Code",
     "ColumnRule",
     "Datatrove",
@@ -65,6 +72,8 @@ __all__ = [
     "Gopher",
     "Language",
     "Lines",
+    "ListedWords",
+    "Perplexity",
     "Pii",
     "RecordField",
     "Regex",

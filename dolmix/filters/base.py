@@ -10,8 +10,10 @@ that it was given. Whoever runs the filters applies it; no filter ever hands on 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -87,7 +89,7 @@ class Rule:
         """(N,) bool: which values are beyond the limit. Missing values never fire here."""
         if self.not_in is not None or self.any_of is not None:
             return self._fires_on_text(values)
-        numbers = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+        numbers = _numbers(values)
         hit = np.zeros(len(values), np.bool_)
         if self.below is not None:
             hit |= numbers < self.below
@@ -97,7 +99,7 @@ class Rule:
             hit |= numbers > self.above
         if self.at_least is not None:
             hit |= numbers >= self.at_least
-        return hit & _present(values)
+        return hit & _present(values) if values.null_count else hit
 
     def _fires_on_text(self, values: pa.Array) -> BoolArray:
         hit = np.zeros(len(values), np.bool_)
@@ -106,6 +108,40 @@ class Rule:
                 found = pc.is_in(values, value_set=pa.array(texts, pa.string()))
                 hit |= found.to_numpy(zero_copy_only=False) == inside
         return hit & _present(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """A limit that a run finds in its own data: beyond it is a share of a source's documents.
+
+    It is found once a run and source, among the documents that reach the filter, and put into
+    `setting` for every task (`Filter.with_limits`).
+    """
+
+    setting: str
+    """Setting of the filter that holds the limit: a number, None while it is not known."""
+    column: str
+    """Bare name of the filter's column of numbers; documents without a value do not count."""
+    frac: float
+    """Share of the documents that is worse than the limit, in (0, 1)."""
+    worst: Literal["low", "high"]
+    """Which end is the worst: the filter drops what is below the limit, or above it."""
+    given_by: str = "drop_worst_frac"
+    """Setting of the filter that gives the share."""
+
+    def limit_of(self, values: NDArray[np.float64]) -> float | None:
+        """Limit among N values: from the worst, the one of number floor(frac N), counted from 0.
+
+        values   (N,) float64, no NaN, any order
+        returns  None of no values. At most the share is worse than the limit; where values repeat,
+                 it may be fewer.
+        """
+        if not values.size:
+            return None
+        place = min(int(Fraction(Decimal(repr(self.frac))) * values.size), values.size - 1)
+        if self.worst == "high":
+            place = values.size - 1 - place
+        return float(np.partition(values, place)[place])
 
 
 class Filter(Schema):
@@ -168,6 +204,14 @@ class Filter(Schema):
     def remarks(self) -> list[str]:
         """Say what this filter, with its settings and files, does not see; a run repeats it."""
         return []
+
+    def quantiles(self) -> tuple[Quantile, ...]:
+        """Limits that a run must find before this filter judges; the same before and after."""
+        return ()
+
+    def with_limits(self, limits: Mapping[str, float | None]) -> Self:
+        """Give the same filter with limits, by setting; None turns the rule that uses it off."""
+        return self.model_copy(update=dict(limits))
 
     def begin_part(self) -> None:
         """Be told that documents of another part follow: forget what was left behind, if anything.
@@ -234,13 +278,14 @@ def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray
         if rule.column not in columns:
             raise FilterError(_no_such_column(filter_, rule, columns))
         values = columns[rule.column]
-        missing = ~_present(values) & (decided < 0)
-        if rule.on_missing == "fail" and missing.any():
-            raise FilterError(_missing_values(filter_, rule, missing, texts))
         hit = (decided < 0) & rule.fires(values)
+        if values.null_count:
+            missing = ~_present(values) & (decided < 0)
+            if rule.on_missing == "fail" and missing.any():
+                raise FilterError(_missing_values(filter_, rule, missing, texts))
+            if rule.on_missing == "drop":
+                decided[missing] = len(codes) + 1
         decided[hit] = len(codes)
-        if rule.on_missing == "drop":
-            decided[missing] = len(codes) + 1
         codes += [rule.code, rule.missing_code]
         if rule.reason_from:
             codes += _reasons_from(columns[rule.reason_from], hit, decided, first=len(codes))
@@ -294,6 +339,16 @@ def document_at(texts: TextBatch, row: int) -> str:
 
 def _plain(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else f"{value:g}"
+
+
+def _numbers(values: pa.Array) -> NDArray[np.float64]:
+    """(N,) float64: the values, 0.0 for those that are missing."""
+    kind = values.type
+    if values.null_count == 0 and (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        # most columns; Arrow's casts would take most of a rule's time
+        return np.asarray(values.to_numpy(), np.float64)
+    numbers = values.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False)
+    return np.asarray(numbers, np.float64)
 
 
 def _present(values: pa.Array) -> BoolArray:

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 from dolmix.document import BoolArray, TextBatch
 from dolmix.errors import DataError
 from dolmix.files import commit
-from dolmix.filters.base import EDIT
+from dolmix.filters.base import EDIT, Filter
+from dolmix.pipeline.calibration import judging_filters
+from dolmix.pipeline.clock import Clock
 from dolmix.pipeline.decisions import last_edit
 from dolmix.pipeline.plan import Plan, Task, digest_of
 from dolmix.pipeline.records import RecordBook, TaskRecord
@@ -37,6 +39,8 @@ class TaskResult:
 
     outputs: Mapping[str, Path] = field(default_factory=dict)
     counts: Mapping[str, Any] = field(default_factory=dict)
+    also: Mapping[str, "TaskResult"] = field(default_factory=dict)
+    """Results of tasks of later passes over the same part, by pass, that were made on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class TaskContext:
     plan: Plan
     task: Task
     report_path: Path
+    clock: Clock = field(default_factory=Clock)
     _reported: float = 0.0
 
     @cached_property
@@ -79,6 +84,11 @@ class TaskContext:
     def source(self) -> Source:
         """Configuration of the task's source."""
         return self.plan.pipeline.sources[self.task.source]
+
+    @cached_property
+    def filters(self) -> tuple[Filter, ...]:
+        """Filters of the task's source as they judge, with the limits that the run found."""
+        return judging_filters(self.plan, self.task.source)
 
     @property
     def part(self) -> Part:
@@ -97,6 +107,11 @@ class TaskContext:
     def record(self, pass_name: str, source: str, part: int) -> TaskRecord:
         """Record of one part's task in an earlier pass."""
         return self.book.read(pass_name, self.plan.task(pass_name, source, part).key)
+
+    def beside(self, pass_name: str) -> "TaskContext":
+        """Context of another pass's task over the same part."""
+        task = self.plan.task(pass_name, self.task.source, self.task.part)
+        return TaskContext(self.plan, task, self.report_path, self.clock)
 
     def all_parts(self) -> list[tuple[str, int]]:
         """Every part of the run as (source, number), in the order that numbers documents."""
@@ -192,7 +207,7 @@ class TaskContext:
         if now - self._reported >= REPORT_EVERY_S:
             self._reported = now
             about = {"task": self.task.name, "pid": os.getpid()}
-            commit.write_json(self.report_path, {**facts, **about})
+            commit.write_note(self.report_path, {**facts, **about})
 
 
 def widened(table: pa.Table) -> pa.Table:

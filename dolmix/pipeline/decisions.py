@@ -6,7 +6,9 @@ the original text, however many came before, so that the text that a store train
 the input and one column alone.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from unicodedata import unidata_version
 
@@ -14,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dolmix.document import BoolArray, TextBatch
+from dolmix.document import BoolArray, I64Array, TextBatch
 from dolmix.filters.base import EDIT, Filter, column_identity, identity, judge
+from dolmix.pipeline.clock import Clock
 from dolmix.pipeline.plan import KEY_FORMAT, digest_of
 from dolmix.pipeline.spec import Source
 from dolmix.text.edits import Edits, compose, edited, read_edits
@@ -50,7 +53,7 @@ def decision_schema(filters: Sequence[Filter], *, reading: str = "") -> pa.Schem
 
     Metadata says whose definition a column follows, under `edits` which edits the text had been
     through: `<filter>:<digest of its settings>`, in order, joined by commas, empty for the original
-    text; and under `key` what its values depend on.
+    text; under `key` what its values depend on; and under `limits` those that the run found.
     """
     fields = [field.with_metadata({KEY: reading.encode()}) for field in BASE_FIELDS]
     edits: list[str] = []
@@ -63,6 +66,7 @@ def decision_schema(filters: Sequence[Filter], *, reading: str = "") -> pa.Schem
             "splitter": filter_.splitter,
             "edits": ",".join(edits),
             KEY.decode(): keys.of(filter_),
+            **_limits(filter_),
         }
         for column, kind in filter_.column_types().items():
             fields.append(pa.field(f"{filter_.label}.{column}", kind, metadata=about))
@@ -70,6 +74,12 @@ def decision_schema(filters: Sequence[Filter], *, reading: str = "") -> pa.Schem
             digest = digest_of(identity(filter_))[:DIGEST_CHARACTERS]
             edits.append(f"{filter_.label}:{digest}")
     return pa.schema([*fields, *VERDICT_FIELDS])
+
+
+def _limits(filter_: Filter) -> dict[str, str]:
+    """Metadata of a filter that judges by limits that its run found: which, as JSON."""
+    limits = {q.setting: getattr(filter_, q.setting) for q in filter_.quantiles()}
+    return {"limits": json.dumps(limits, sort_keys=True)} if limits else {}
 
 
 class _Keys:
@@ -89,45 +99,91 @@ class _Keys:
         return "" if known is None else digest_of({"reading": self._reading, **known})
 
 
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """What filters decided about one batch.
+
+    table  columns and verdicts, a row a document
+    left   the documents that all filters keep, with their texts as the filters left them
+    rows   (len(left),) int64: their rows in the table
+    """
+
+    table: pa.Table
+    left: TextBatch
+    rows: I64Array
+
+
 def decide(
     batch: TextBatch, filters: Sequence[Filter], schema: pa.Schema, *, whole: bool = False
 ) -> pa.Table:
-    """Columns and verdicts of one batch.
+    """Columns and verdicts of one batch; see `decide_batch`."""
+    return decide_batch(batch, filters, schema, whole=whole, clock=Clock()).table
+
+
+def decide_batch(
+    batch: TextBatch, filters: Sequence[Filter], schema: pa.Schema, *, whole: bool, clock: Clock
+) -> Decided:
+    """Columns and verdicts of one batch, and what is left of it.
+
+    clock  told of each filter's time, by its name
 
     A document that was dropped reaches no later filter; with `whole`, later columns are computed
     all the same, and no later filter judges it. Raises FilterError, naming the document, where a
     filter is told to fail on it.
     """
-    reasons = pa.nulls(len(batch), pa.string())
-    reached = pa.nulls(len(batch), pa.string())
-    made: dict[str, pa.Array] = {}
-    alive = read = np.ones(len(batch), np.bool_)
-    texts, edits = batch, Edits.none(len(batch))  # of the documents that the next filter reads
+    course = _Course(batch, whole=whole)
     for filter_ in filters:
+        with clock.step(filter_.label):
+            course.ask(filter_)
+    return course.decided(schema)
+
+
+class _Course:
+    """How one batch goes through filters."""
+
+    def __init__(self, batch: TextBatch, *, whole: bool) -> None:
+        self._batch, self._whole = batch, whole
+        self._reasons = self._reached = pa.nulls(len(batch), pa.string())
+        self._made: dict[str, pa.Array] = {}
+        self._alive = self._read = np.ones(len(batch), np.bool_)
+        self._texts, self._edits = batch, Edits.none(len(batch))
+        """Of the documents that the next filter reads."""
+
+    def ask(self, filter_: Filter) -> None:
+        """Let the next filter compute its columns, and judge."""
+        texts, read = self._texts, self._read
         columns = filter_.columns(texts)
         then = read_edits(columns[EDIT]) if filter_.has_edit else Edits.none(len(texts))
-        both = compose(edits, then)
+        both = compose(self._edits, then)
         if filter_.has_edit:
             columns[EDIT] = both.to_column(unchanged=~then.changed)
-        made |= {f"{filter_.label}.{c}": spread(values, read) for c, values in columns.items()}
-        columns |= {name: _chosen(made[name], read) for name in filter_.reads()}
-        judged = alive[read]
+        self._made |= {f"{filter_.label}.{c}": spread(v, read) for c, v in columns.items()}
+        columns |= {name: _chosen(self._made[name], read) for name in filter_.reads()}
+        judged = self._alive[read]
         columns = {column: _chosen(values, judged) for column, values in columns.items()}
         reason = judge(filter_, columns, texts if judged.all() else texts.take(judged))
-        reasons = pc.coalesce(reasons, spread(reason, alive))
-        reached = pc.if_else(pa.array(alive), filter_.label, reached)
-        alive = np.asarray(reasons.is_null().to_numpy(zero_copy_only=False), np.bool_)
-        stay = alive[read] | whole
-        texts, edits = edited(texts, then, only=stay), both.take(np.flatnonzero(stay))
-        read = alive | whole
-    made |= {
-        "record": pa.array(batch.records),
-        "id": batch.ids,
-        "num_bytes": pa.array(batch.num_bytes),
-        "reached": reached,
-        "reason": reasons,
-    }
-    return pa.table([made[name].cast(schema.field(name).type) for name in schema.names], schema)
+        self._reasons = pc.coalesce(self._reasons, spread(reason, self._alive))
+        self._reached = pc.if_else(pa.array(self._alive), filter_.label, self._reached)
+        kept = self._reasons.is_null().to_numpy(zero_copy_only=False)
+        self._alive = np.asarray(kept, np.bool_)
+        stay = self._alive[read] | self._whole
+        self._texts = edited(texts, then, only=stay)
+        self._edits = both.take(np.flatnonzero(stay))
+        self._read = self._alive | self._whole
+
+    def decided(self, schema: pa.Schema) -> Decided:
+        """Give columns and verdicts, and what is left."""
+        made = self._made | {
+            "record": pa.array(self._batch.records),
+            "id": self._batch.ids,
+            "num_bytes": pa.array(self._batch.num_bytes),
+            "reached": self._reached,
+            "reason": self._reasons,
+        }
+        fields = [made[name].cast(schema.field(name).type) for name in schema.names]
+        left = self._alive[self._read]
+        texts = self._texts if left.all() else self._texts.take(left)
+        return Decided(pa.table(fields, schema), texts, np.flatnonzero(self._alive))
 
 
 def edit_column(filter_: Filter) -> str:

@@ -6,6 +6,7 @@ failure.
 """
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +18,17 @@ from dolmix.errors import DataError, StoreError, TaskError
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
 from dolmix.pipeline.funnel import funnels
+from dolmix.pipeline.kept_texts import drop_texts
 from dolmix.pipeline.monitor import Monitor, WorkerLost
-from dolmix.pipeline.plan import Plan, Task, make_plan
+from dolmix.pipeline.plan import PLAN_FILE, Plan, Task, make_plan
 from dolmix.pipeline.prior import keep_prior_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import failure_path
 from dolmix.pipeline.spec import Local, Pipeline
+from dolmix.pipeline.warm import MOST_BYTES, WARM
 
 SHOWN_FAILURES = 10
-RESULTS = ("decisions", "bad-records", "excluded")
+RESULTS = ("calibration", "decisions", "bad-records", "excluded")
 """Folders in which a person may read every file: they hold the current plan's results alone."""
 FOLDERS = (*RESULTS, "records", "stores", "work")
 """Folders of a run that dolmix writes to, and sweeps after a kill."""
@@ -37,8 +40,10 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
     Raises DataError, FilterError, ConfigError before anything runs; TaskError when tasks failed;
     StoreError when another run writes to the same folder or a store is in the way.
     """
-    plan = make_plan(pipeline)
     run = pipeline.output
+    if not (run / PLAN_FILE).exists():  # else there may be nothing to do
+        _prepare_workers(pipeline)
+    plan = make_plan(pipeline)
     with _only_writer(run):
         for folder in FOLDERS:
             commit.sweep(run / folder)
@@ -51,6 +56,7 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
             if pass_name == "filter":
                 check_bad_records(plan)
         set_old_files_aside(plan)
+        drop_texts(run)
     return plan
 
 
@@ -121,33 +127,60 @@ def set_old_files_aside(plan: Plan) -> None:
                 path.replace(aside)
 
 
+def _prepare_workers(pipeline: Pipeline) -> None:
+    """Start the process that workers are forked from, unless it runs; it loads what tasks need."""
+    from multiprocess import forkserver, get_context
+
+    if pipeline.executor.workers == 1:
+        return
+    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
+    given = pipeline.model_dump_json()
+    if len(given) < MOST_BYTES:
+        os.environ[WARM] = given
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.pop(WARM, None)
+
+
 def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
     """Hand the tasks to datatrove's executor."""
     from datatrove.executor.local import LocalPipelineExecutor
-    from multiprocess import get_context
 
     from dolmix.pipeline.worker import TaskRunner, tie_children
 
     executor: Local = plan.pipeline.executor
     run = plan.pipeline.output
     tie_children()
-    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
+    _prepare_workers(plan.pipeline)
     logs = run / "logs" / fingerprint([t.key for t in todo])[:16]
     shutil.rmtree(logs, ignore_errors=True)
     numbers = {t.key: n for n, t in enumerate(plan.passes[pass_name])}
+    todo = sorted(todo, key=lambda t: -_part_bytes(plan, t))  # the longest first: all end together
     listed = run / "work" / "todo" / f"{pass_name}-{logs.name}.json"
     commit.write_json(listed, [[pass_name, numbers[t.key]] for t in todo])
     try:
         LocalPipelineExecutor(
             pipeline=[TaskRunner(run, listed)],
             tasks=len(todo),
-            workers=min(executor.workers, len(todo)),
+            workers=executor.workers,
             logging_dir=str(logs),
             skip_completed=False,
         ).run()
     finally:
         shutil.rmtree(logs, ignore_errors=True)
         listed.unlink(missing_ok=True)
+
+
+def _part_bytes(plan: Plan, task: Task) -> int:
+    """Count the stored bytes of the part of a task; 0 for one over no part, or all."""
+    if not task.source or task.pass_name in {"store", "valid"}:
+        return 0
+    part = plan.parts[task.source][task.part]
+    split = part.split
+    if split is None or split.unit == "row_groups":
+        return int(part.identity["size"])
+    return split.stop - split.start
 
 
 def _failed(run: Path, task: Task) -> bool:

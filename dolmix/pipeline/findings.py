@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dolmix.errors import FilterError
 from dolmix.filters.base import Filter
+from dolmix.pipeline.calibration import judging_filters, limits_of
 from dolmix.pipeline.dedup_findings import dedup_findings
 from dolmix.pipeline.funnel import Funnel, funnels
 from dolmix.pipeline.plan import Plan, read_plan
@@ -148,9 +149,24 @@ def _remarks(plan: Plan) -> Iterator[str]:
             f" everything, at about a thirtieth of the speed"
         )
     for name, source in plan.pipeline.sources.items():
+        yield from (_found(name, one) for one in (limits_of(plan, name) or {}).get("limits", ()))
         for filter_ in source.filters:
             with suppress(FilterError):
                 yield from (f"{name}: {filter_.label}: {said}" for said in filter_.remarks())
+
+
+def _found(source: str, one: dict[str, Any]) -> str:
+    """Say a limit that a run found in its own data."""
+    asked, count = f"{one['frac']:.2%}", one["documents"]
+    if one["limit"] is None:
+        return (
+            f"{source}: {one['filter']}.{one['setting']}: no document of the sample has a value in "
+            f"{one['column']}, so that nothing is dropped by it"
+        )
+    return (
+        f"{source}: {one['filter']}.{one['setting']} is {one['limit']:.6g}: the worst {asked} of "
+        f"{count:,} documents sampled ({one['beyond']:,}, {one['beyond'] / count:.2%})"
+    )
 
 
 def status(run: Path) -> dict[str, Any]:
@@ -159,7 +175,7 @@ def status(run: Path) -> dict[str, Any]:
     From `plan.json` and the records alone. Raises UsageError for a folder that holds no run.
     """
     plan = read_plan(run)
-    book, sources = RecordBook(plan.pipeline.output), plan.pipeline.sources
+    book = RecordBook(plan.pipeline.output)
     return {
         "name": plan.pipeline.name,
         "run": str(run),
@@ -170,10 +186,20 @@ def status(run: Path) -> dict[str, Any]:
         "rules": {
             funnel.source: [
                 counts.describe()
-                for filter_ in sources[funnel.source].filters
+                for filter_ in judging_filters(plan, funnel.source)
                 for counts in rule_counts(funnel, filter_)
             ]
             for funnel in funnels(plan)
+        },
+        "limits": {
+            source: found["limits"]
+            for source in plan.pipeline.sources
+            if (found := limits_of(plan, source)) is not None
+        },
+        "warc": {
+            funnel.source: {"records": dict(funnel.warc_records), "account": account}
+            for funnel in funnels(plan)
+            if (account := funnel.warc_account())
         },
         "findings": [finding.describe() for finding in findings(plan)],
         "notes": notes(plan),
@@ -211,7 +237,7 @@ def _of_paragraphs(plan: Plan) -> Iterator[Finding]:
 
 def _of_source(plan: Plan, funnel: Funnel) -> Iterator[Finding]:
     limit = plan.pipeline.warn_drop_frac
-    for filter_ in plan.pipeline.sources[funnel.source].filters:
+    for filter_ in judging_filters(plan, funnel.source):
         label = filter_.label
         judged, dropped = funnel.judged[label], funnel.dropped_by(label)
         if not judged:

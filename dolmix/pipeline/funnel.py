@@ -18,6 +18,10 @@ class Funnel:
     """Filters of the source, then dedup steps, in the order in which they judge."""
     records: int = 0
     bad_records: int = 0
+    warc_types: tuple[str, ...] = ()
+    """Types of WARC records that are documents of this source."""
+    warc_records: Counter[str] = field(default_factory=Counter)
+    """Type → WARC records of that type, those that could not be read aside."""
     documents: int = 0
     num_bytes: int = 0
     judged: Counter[str] = field(default_factory=Counter)
@@ -59,12 +63,25 @@ class Funnel:
         size = f"{edit['removed_bytes']:,} bytes out"
         return ", ".join([f"edited {edit['documents']:,}", size, *counts])
 
+    def warc_account(self) -> str:
+        """Say what became of the records of WARC files, by type; empty where none were read."""
+        if not self.warc_records:
+            return ""
+        told: list[str] = []
+        for wanted, what in ((True, "are documents"), (False, "only counted")):
+            found = {t: n for t, n in self.warc_records.items() if (t in self.warc_types) == wanted}
+            listed = ", ".join(f"{t} {n:,}" for t, n in sorted(found.items()))
+            told += [f"{sum(found.values()):,} {what} ({listed})"] if found else []
+        total = sum(self.warc_records.values())
+        return f"{total:,} WARC records: {', '.join(told)}; bad: {self.bad_records:,}"
+
     def describe(self) -> dict[str, Any]:
         """Funnel as plain data."""
         return {
             "source": self.source,
             "records": self.records,
             "bad_records": self.bad_records,
+            "warc_records": dict(sorted(self.warc_records.items())),
             "documents": self.documents,
             "bytes": self.num_bytes,
             "judged": dict(self.judged),
@@ -90,10 +107,13 @@ def funnels(plan: Plan) -> list[Funnel]:
         name: Funnel(name, (*(f.label for f in source.filters), *dedup))
         for name, source in plan.pipeline.sources.items()
     }
+    for name, source in plan.pipeline.sources.items():
+        made[name].warc_types = () if source.warc is None else source.warc.records
     for task, record in _done(plan, "filter"):
         funnel, counts = made[task.source], record.counts
         funnel.records += counts["records"]
         funnel.bad_records += counts["bad_records"]
+        funnel.warc_records.update(counts.get("warc_records", {}))
         funnel.documents += counts["documents"]
         funnel.num_bytes += counts["bytes"]
         funnel.judged.update(counts["judged"])

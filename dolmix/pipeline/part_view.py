@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from dolmix.document import I64Array, TextBatch
 from dolmix.errors import DolmixError
 from dolmix.filters.base import EDIT, Filter
+from dolmix.pipeline.calibration import judging_filters
 from dolmix.pipeline.context import TaskContext
 from dolmix.pipeline.edit_lines import Span
 from dolmix.pipeline.explained import Explanation, Outcome
@@ -42,7 +43,7 @@ class PartView:
         self.source = source
         self.part = part
         self.path = plan.parts[source][part].path
-        self.filters: tuple[Filter, ...] = plan.pipeline.sources[source].filters
+        self.filters: tuple[Filter, ...] = judging_filters(plan, source)
         task = Task("why", f"{source}/{part:05d}", "", source, part)
         self._context = TaskContext(plan, task, Path())
         self._book = RecordBook(plan.pipeline.output)

@@ -26,6 +26,7 @@ from dolmix.errors import ConfigError, DataError, FilterError, Problem, UsageErr
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
 from dolmix.filters.base import Filter, identity
+from dolmix.pipeline.sampling import num_sampled, sample_rate, sampled_parts
 from dolmix.pipeline.spec import Pipeline, Source, valid_name
 from dolmix.sources import Part, plan_parts
 from dolmix.tokenizer import Tokenizer
@@ -47,7 +48,10 @@ STORE_FORMAT = "dolmix-store-files-2"
 """Which files and columns the store pass writes."""
 RANGE_BYTES = 64 << 30
 """Input bytes for which the candidate pass has one task a band."""
+LIMITS_FORMAT = "dolmix-limits-1"
+"""What is measured of a sample, and which limits follow."""
 PASSES = (
+    *("calibrate", "limits"),
     *("filter", "signatures", "candidates", "shingles", "verify", "clusters", "index"),
     *("paragraph_hashes", "paragraph_groups", "paragraph_marks"),
     *("holdout", "tokenize", "store", "valid"),
@@ -155,7 +159,9 @@ def make_plan(pipeline: Pipeline) -> Plan:
             _check_kinds(source, parts[name])
         except DataError as error:
             raise DataError(f"sources.{name}.inputs: {error}") from None
-    passes: dict[str, list[Task]] = {"filter": _filter_tasks(pipeline, parts)}
+    passes = _calibration_tasks(pipeline, parts)
+    limits = {t.source: t.key for t in passes.get("limits", [])}
+    passes["filter"] = _filter_tasks(pipeline, parts, limits)
     dedup_key = ""
     if pipeline.document_steps:
         passes |= _dedup_tasks(pipeline, parts, passes["filter"])
@@ -187,7 +193,54 @@ def digest_of(value: Any) -> str:
     return fingerprint(_without_floats(value))
 
 
-def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task]:
+def _calibration_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> dict[str, list[Task]]:
+    """Tasks over the parts of a source's sample, and one a source; none where no limit is asked.
+
+    What is measured depends on no limit and no share, so that another share reads no text again.
+    """
+    measured: list[Task] = []
+    found: list[Task] = []
+    for name, source in pipeline.sources.items():
+        filters = source.filters[: num_sampled(source.filters)]
+        if not filters:
+            continue
+        chosen = sampled_parts(pipeline, name, parts[name])
+        rate = sample_rate(pipeline, parts[name], chosen)
+        depends_on: dict[str, Any] = {
+            "format": LIMITS_FORMAT,
+            "source": name,
+            "fields": source.fields.model_dump(mode="json"),
+            "filters": [
+                _unlimited_identity(f, where=f"sources.{name}.filters.{number}")
+                for number, f in enumerate(filters)
+            ],
+            "unicode": unidata_version,
+            "policy": pipeline.on_bad_record.policy,
+            "reading": _reading(name, source) if source.warc is not None else None,
+            "sample": [*rate, pipeline.seed if rate != (1, 1) else 0],
+        }
+        for number in chosen:
+            where = {k: v for k, v in parts[name][number].to_json().items() if k != "uri"}
+            key = task_key("calibrate", {**depends_on, "part": where})
+            measured.append(Task("calibrate", f"{name}/{number:05d}", key, name, number))
+        asked = [[f.label, asdict(quantile)] for f in filters for quantile in f.quantiles()]
+        upstream = [t.key for t in measured if t.source == name]
+        key = task_key("limits", {"format": LIMITS_FORMAT, "asked": asked, "from": upstream})
+        found.append(Task("limits", name, key, name))
+    return {"calibrate": measured, "limits": found} if found else {}
+
+
+def _unlimited_identity(filter_: Filter, *, where: str) -> dict[str, Any]:
+    """Name what a filter measures and decides where its limits are not found yet."""
+    about = _identity(filter_, where=where)
+    asked = {name for q in filter_.quantiles() for name in (q.setting, q.given_by)}
+    about["config"] = {k: v for k, v in about["config"].items() if k not in asked}
+    return {**about, "columns": list(filter_.column_types())} if asked else about
+
+
+def _filter_tasks(
+    pipeline: Pipeline, parts: dict[str, list[Part]], limits: dict[str, str]
+) -> list[Task]:
     tasks = []
     for name, source in pipeline.sources.items():
         judged_by: dict[str, Any] = {
@@ -204,6 +257,8 @@ def _filter_tasks(pipeline: Pipeline, parts: dict[str, list[Part]]) -> list[Task
         }
         if source.warc is not None:
             judged_by["reading"] = _reading(name, source)
+        if name in limits:
+            judged_by["limits"] = limits[name]
         for number, part in enumerate(parts[name]):
             where = {k: v for k, v in part.to_json().items() if k != "uri"}
             key = task_key("filter", {**judged_by, "part": where})

@@ -29,6 +29,8 @@ class TaskRecord:
     """What was counted; whole numbers, or mappings of them."""
     seconds: float = 0.0
     """Wall time of the task; for people, never part of a key."""
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """How much of it each step took that the task tells apart."""
 
 
 class RecordBook:
@@ -53,6 +55,7 @@ class RecordBook:
             outputs=data["outputs"],
             counts=data["counts"],
             seconds=data["seconds"],
+            steps=data.get("steps", {}),
         )
         return record if all(self._stands(record, kind) for kind in record.outputs) else None
 
@@ -120,6 +123,11 @@ class RecordBook:
                 "outputs": dict(record.outputs),
                 "counts": dict(record.counts),
                 "seconds": round(record.seconds, 3),
+                **({"steps": _rounded(record.steps)} if record.steps else {}),
             },
             indent=1,
         )
+
+
+def _rounded(steps: Mapping[str, float]) -> dict[str, float]:
+    return {step: round(seconds, 3) for step, seconds in steps.items()}

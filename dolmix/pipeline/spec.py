@@ -53,6 +53,15 @@ class Holdout(Schema):
         return self
 
 
+class CalibrationSample(Schema):
+    """What of a source is looked at where a filter asks for a limit, as by `drop_worst_frac`."""
+
+    parts: Annotated[int, Field(ge=1)] = 512
+    """Parts of a source, at most; of more, so many are chosen by a keyed hash."""
+    sample_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    """Stored bytes, about; of parts that hold more, documents are chosen by a keyed hash."""
+
+
 class Source(Schema):
     """One named corpus: where it is, how its records read, which filters judge it."""
 
@@ -158,6 +167,8 @@ class Pipeline(Schema):
     warn_drop_frac: Frac | None = 0.5
     """Report a rule that drops more than this share of the documents it judges; null reports
     none."""
+    calibration: CalibrationSample = CalibrationSample()
+    """Sample of each source in which limits are found that a filter gives as a share."""
     keep_dropped: bool = False
     """Write the text of dropped documents with their reasons to `excluded/`."""
     part_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024

@@ -22,13 +22,21 @@ from dolmix.config import parse
 from dolmix.document import BoolArray
 from dolmix.errors import UsageError
 from dolmix.filters.base import Filter
+from dolmix.pipeline.calibration import (
+    Limit,
+    find_limits,
+    judging_filters,
+    sample_table,
+    without_limits,
+)
 from dolmix.pipeline.decisions import decision_schema, reading_digest
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.known import Known, judge_known, judged_columns, standing
 from dolmix.pipeline.part_view import PartView
 from dolmix.pipeline.plan import Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook
-from dolmix.pipeline.spec import Pipeline
+from dolmix.pipeline.sampling import num_sampled
+from dolmix.pipeline.spec import Pipeline, Source
 
 SHOWN_CHARACTERS = 200
 """Characters of a sampled text that are shown."""
@@ -170,8 +178,8 @@ class _Comparison:
     def __init__(self, plan: Plan, pipeline: Pipeline, source: str, samples: int) -> None:
         self._plan = plan
         self._source = source
-        self._old: tuple[Filter, ...] = plan.pipeline.sources[source].filters
-        self._new: tuple[Filter, ...] = pipeline.sources[source].filters
+        self._old: tuple[Filter, ...] = judging_filters(plan, source)
+        self._new, self._limits = _limited(plan, pipeline.sources[source], source)
         self._schema = decision_schema(self._new, reading=reading_digest(pipeline.sources[source]))
         self._book = RecordBook(plan.pipeline.output)
         self._num_samples = samples
@@ -198,6 +206,11 @@ class _Comparison:
     def notes(self) -> Iterator[str]:
         """Say what the numbers rest on."""
         change, name = self._change, self._source
+        for one in self._limits:
+            yield (
+                f"{name}: {one.filter}.{one.setting} is {one.limit!r}, the worst {one.frac:.2%} of "
+                f"{one.documents:,} documents sampled"
+            )
         if self._waiting:
             yield f"{name}: {self._waiting:,} parts are not judged yet and not counted"
         if self._density is not None and (change.come or change.go or change.undecided):
@@ -274,6 +287,26 @@ class _Comparison:
             value=view.values(row, [column])[column] if known else None,
             text=None if batch is None else batch.text[0].as_py()[:SHOWN_CHARACTERS],
         )
+
+
+def _limited(plan: Plan, source: Source, name: str) -> tuple[tuple[Filter, ...], Sequence[Limit]]:
+    """Give the filters of a changed source limits, as its run's sample has them; and the limits.
+
+    Raises UsageError where the run measured no sample for them.
+    """
+    filters = without_limits(source.filters)
+    count = num_sampled(filters)
+    if not count:
+        return filters, ()
+    measured = {f.label for f in plan.pipeline.sources[name].filters if f.quantiles()}
+    if lacking := [f.label for f in filters if f.quantiles() and f.label not in measured]:
+        raise UsageError(
+            f"{name}: the run measured no sample for {', '.join(lacking)}, so that a share of the "
+            f"documents gives no limit; try a limit, or run the pipeline with the share"
+        )
+    stored = decision_schema(filters[:count], reading=reading_digest(source))
+    limited, limits = find_limits(sample_table(plan, name), filters[:count], stored=stored)
+    return (*limited, *filters[count:]), limits
 
 
 def judged_by(filters: Sequence[Filter], reason: str) -> str:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from loguru import logger as datatrove_log
 
 from dolmix.errors import DolmixError
 from dolmix.files import commit
-from dolmix.pipeline.context import TaskContext
+from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.passes import RUNNERS
 from dolmix.pipeline.plan import Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook, TaskRecord
@@ -77,12 +78,12 @@ def run_task(plan: Plan, task: Task) -> None:
     report = progress_path(folder, task)
     context = TaskContext(plan, task, report)
     try:
-        commit.write_json(report, {"task": task.name, "pid": os.getpid()})
+        commit.write_note(report, {"task": task.name, "pid": os.getpid()})
         result = RUNNERS[task.pass_name](context)
-        outputs = {kind: str(p.relative_to(folder)) for kind, p in result.outputs.items()}
-        seconds = time.monotonic() - started
-        record = TaskRecord(task.pass_name, task.name, task.key, outputs, result.counts, seconds)
-        RecordBook(folder).write(record)
+        steps = context.clock.seconds
+        _write_record(plan, task, result, (time.monotonic() - started, steps))
+        for pass_name, other in result.also.items():
+            _write_record(plan, plan.task(pass_name, task.source, task.part), other, (0.0, {}))
     except DolmixError as error:
         write_failure(folder, task, _with_place(context, error), explained=True)
     except OSError as error:
@@ -95,9 +96,19 @@ def run_task(plan: Plan, task: Task) -> None:
         report.unlink(missing_ok=True)
 
 
+def _write_record(
+    plan: Plan, task: Task, result: TaskResult, took: tuple[float, Mapping[str, float]]
+) -> None:
+    folder = plan.pipeline.output
+    outputs = {kind: str(p.relative_to(folder)) for kind, p in result.outputs.items()}
+    RecordBook(folder).write(
+        TaskRecord(task.pass_name, task.name, task.key, outputs, result.counts, *took)
+    )
+
+
 def _with_place(context: TaskContext, error: DolmixError) -> str:
     """Name the file that a task over a part was reading, unless the message does."""
-    if not context.task.source or context.task.pass_name in {"store", "valid"}:
+    if not context.task.source or context.task.pass_name in {"limits", "store", "valid"}:
         return str(error)
     path = context.part.path
     return str(error) if path in str(error) else f"{path}: {error}"

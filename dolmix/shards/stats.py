@@ -48,23 +48,35 @@ def describe_contents(store: Store, *, top: int, tokenizer: Path | None) -> dict
     for another tokenizer.
     """
     manifest = store.manifest
-    counts = _token_counts(store)
-    ranked = np.argsort(-counts, kind="stable")[:top]
-    ids = [int(token) for token in ranked if counts[token]]
-    names = load_pinned(store, tokenizer).token_texts(ids) if tokenizer else [None] * len(ids)
     totals = manifest.totals
+    tokens = top_tokens(store, top=top, tokenizer=tokenizer)
     return {
         "store": manifest.name,
         "totals": totals.model_dump(),
         "bytes_per_token": totals.bytes / totals.tokens if totals.tokens else None,
-        "distinct_tokens": int(np.count_nonzero(counts)),
+        "distinct_tokens": tokens["distinct"],
         "length_quantiles": manifest.length_quantiles,
         "length_histogram": length_histogram(store),
         "columns": describe_columns(store),
         "shards": [
             entry.model_dump(include={"name", "tokens", "documents"}) for entry in manifest.shards
         ],
-        "top_tokens": [
+        "top_tokens": tokens["top"],
+    }
+
+
+def top_tokens(store: Store, *, top: int, tokenizer: Path | None) -> dict[str, Any]:
+    """Return how many ids occur (`distinct`), and the `top` most frequent with their counts.
+
+    Raises as `describe_contents` does.
+    """
+    counts = _token_counts(store)
+    ranked = np.argsort(-counts, kind="stable")[:top]
+    ids = [int(token) for token in ranked if counts[token]]
+    names = load_pinned(store, tokenizer).token_texts(ids) if tokenizer else [None] * len(ids)
+    return {
+        "distinct": int(np.count_nonzero(counts)),
+        "top": [
             {"id": token, "count": int(counts[token]), "text": name}
             for token, name in zip(ids, names, strict=True)
         ],
@@ -220,8 +232,8 @@ def _token_counts(store: Store) -> I64Array:
         if int(block.max()) > largest:
             at = int(np.argmax(block > largest))
             raise StoreError(
-                f"{store.path}: token {start + at:,} is id {int(block[at]):,}, the tokenizer's"
-                f" largest is {largest:,}. All that is wrong: dolmix shards verify {store.path}"
+                f"{store.location}: token {start + at:,} is id {int(block[at]):,}, the tokenizer's"
+                f" largest is {largest:,}. All that is wrong: dolmix shards verify {store.location}"
                 " --full"
             )
         counts += np.bincount(block, minlength=counts.size)

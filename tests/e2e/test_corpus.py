@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT, environment
+from peers import needs
 
 from dolmix.mix import read_lock, store_findings
 from dolmix.pipeline.funnel import funnels
@@ -19,7 +20,11 @@ from dolmix.shards import verify
 def test_every_folder_of_the_corpus_becomes_a_store(
     shared: Path, lid_model: Path, tmp_path: Path
 ) -> None:
-    """17.7 k documents of 15 folders: all accounted for, every store verifies, the mix resolves."""
+    """18.2 k documents of 16 folders: all accounted for, every store verifies, the mix resolves.
+
+    Those of the WARC folder are its responses and its one WET record; each has an end.
+    """
+    needs("resiliparse")
     output = tmp_path / "run"
     script = [sys.executable, "scripts/run_corpus.py", str(shared / "corpus_seed")]
     tokenizer = str(shared / "tokenizers" / "smollm2.json.gz")
@@ -33,12 +38,16 @@ def test_every_folder_of_the_corpus_becomes_a_store(
     )
     assert done.returncode == 0, done.stderr
     made = funnels(read_plan(output))
-    assert sum(funnel.documents for funnel in made) == 17_739
-    assert len(made) == 15
+    assert sum(funnel.documents for funnel in made) == 17_739 + 483
+    assert len(made) == 16
     for funnel in made:
         assert funnel.kept + sum(funnel.dropped.values()) == funnel.documents
         assert verify(output / funnel.store) == []
         assert f"{funnel.source}: {funnel.documents:,} documents" in done.stdout
+    warc = next(funnel for funnel in made if funnel.source == "web_warc")
+    assert (warc.warc_records["response"], warc.warc_records["conversion"]) == (482, 1)
+    assert (warc.documents, warc.bad_records) == (483, 0)
+    assert warc.warc_account() in done.stdout
     code = next(funnel for funnel in made if funnel.source == "code")
     assert code.dropped["stars.stars"] == 13  # the one repository below two stars
     lock = read_lock(output / "mix.lock.json")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.passes.calibrate import measure_part, write_limits
 from dolmix.pipeline.passes.candidates import find_candidates
 from dolmix.pipeline.passes.clusters import choose_survivors
 from dolmix.pipeline.passes.filter import filter_part
@@ -17,6 +18,8 @@ from dolmix.pipeline.passes.tokenize import tokenize_part
 from dolmix.pipeline.passes.verify import verify_pairs, write_shingles
 
 RUNNERS: Mapping[str, Callable[[TaskContext], TaskResult]] = {
+    "calibrate": measure_part,
+    "limits": write_limits,
     "filter": filter_part,
     "signatures": sign_part,
     "candidates": find_candidates,

@@ -9,7 +9,7 @@ there; the files are the same, byte by byte.
 import base64
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -23,8 +23,10 @@ from dolmix.document import TextBatch
 from dolmix.errors import DataError, DolmixError
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
-from dolmix.pipeline.decisions import decide, decision_schema, reading_digest
+from dolmix.pipeline.decisions import Decided, decide_batch, decision_schema, reading_digest
+from dolmix.pipeline.kept_texts import Keep, keeping_texts, wanted
 from dolmix.pipeline.known import Known, decide_known, standing
+from dolmix.pipeline.passes.signatures import Signing
 from dolmix.pipeline.prior import Prior, find_prior
 from dolmix.pipeline.tally import Tally
 from dolmix.sources import BadRecord
@@ -34,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def filter_part(context: TaskContext) -> TaskResult:
     """Judge every document of one part."""
-    filters = context.source.filters
+    filters = context.filters
     schema = decision_schema(filters, reading=reading_digest(context.source))
     prior = find_prior(context.plan, context.task)
     if prior is not None:
@@ -49,16 +51,24 @@ def filter_part(context: TaskContext) -> TaskResult:
     decisions, bad = _paths(context)
     tally = Tally(filters)
     outputs = {"decisions": decisions}
-    with _set_aside(bad) as (put, aside), commit.new_file(decisions) as attempt:
+    clock, whole = context.clock, context.plan.pipeline.tag == "all"
+    with (
+        _set_aside(bad) as (put, aside),
+        commit.new_file(decisions) as attempt,
+        _further(context) as further,
+    ):
         reader = context.open_part(report=put)
         for filter_ in filters:
             filter_.begin_part()
         with pq.ParquetWriter(attempt, schema, compression="zstd") as writer:
-            for batch in reader:
-                table = decide(batch, filters, schema, whole=context.plan.pipeline.tag == "all")
-                tally.add(table)
-                writer.write_table(table)
+            for batch in clock.each("read", reader):
+                decided = decide_batch(batch, filters, schema, whole=whole, clock=clock)
+                further.add(decided, tally.documents)
+                with clock.step("write decisions"):
+                    tally.add(decided.table)
+                    writer.write_table(decided.table)
                 context.report(bytes=tally.num_bytes, documents=tally.documents, kept=tally.kept)
+        also = further.results()
     if aside.exists():
         outputs["bad_records"] = bad
     counts = {
@@ -69,7 +79,48 @@ def filter_part(context: TaskContext) -> TaskResult:
     }
     if reader.warc_records:
         counts["warc_records"] = dict(sorted(reader.warc_records.items()))
-    return TaskResult(outputs, counts)
+    return TaskResult(outputs, counts, also)
+
+
+@contextmanager
+def _further(context: TaskContext) -> Iterator["_Further"]:
+    """Give what takes a part's survivors while their texts are there."""
+    with ExitStack() as stack:
+        keep = None
+        if wanted(context.plan.pipeline):
+            keep = stack.enter_context(keeping_texts(context))
+        yield _Further(context, keep)
+
+
+class _Further:
+    """What else is made of a part's survivors.
+
+    Signatures, where the pipeline compares documents: the result of the part's signature task. And
+    the texts themselves are set aside for the tokenize pass, where it needs no others.
+    """
+
+    def __init__(self, context: TaskContext, keep: Keep | None) -> None:
+        steps = context.plan.pipeline.document_steps
+        self._clock, self._keep = context.clock, keep
+        self._signing = Signing(context.beside("signatures")) if steps else None
+
+    def add(self, decided: Decided, first: int) -> None:
+        """Take what is left of the next batch, whose first document has row `first`."""
+        if not len(decided.left):
+            return
+        if self._signing is not None:
+            with self._clock.step("signatures"):
+                self._signing.add(decided.left)
+        if self._keep is not None:
+            with self._clock.step("set texts aside"):
+                self._keep(first + decided.rows, decided.left)
+
+    def results(self) -> dict[str, TaskResult]:
+        """Write what there is to write; results by pass."""
+        if self._signing is None:
+            return {}
+        with self._clock.step("signatures"):
+            return {"signatures": self._signing.write()}
 
 
 def _paths(context: TaskContext) -> tuple[Path, Path]:
@@ -83,7 +134,7 @@ def _decide_again(context: TaskContext, schema: pa.Schema, prior: Prior) -> Task
 
     The part is read as far as texts are missing. Raises what a file that is not as it was leads to.
     """
-    filters, whole = context.source.filters, context.plan.pipeline.tag == "all"
+    filters, whole = context.filters, context.plan.pipeline.tag == "all"
     decisions, bad = _paths(context)
     tally, texts = Tally(filters), _Texts(context)
     for filter_ in filters:

@@ -23,28 +23,48 @@ from dolmix.pipeline.records import RecordBook, TaskRecord
 
 def sign_part(context: TaskContext) -> TaskResult:
     """Compute keys and sketches of one part's kept documents."""
-    steps = context.plan.pipeline.document_steps
     kept = context.kept_by_filters()
-    signed = [[step.sign(TextBatch.of([]))] for step in steps]
+    signing = Signing(context)
     for batch in context.judged_batches():
         stop = batch.row + len(batch.original)
         rows = kept[batch.row : stop]
         if rows.any():
-            seen = batch.take(rows)
-            for step, blocks in zip(steps, signed, strict=True):
-                blocks.append(step.sign(seen))
+            signing.add(batch.take(rows))
         context.report(documents=stop)
-    outputs: dict[str, Path] = {}
-    comparable, wide = [], []
-    for number, (step, blocks) in enumerate(zip(steps, signed, strict=True)):
-        keys = _joined(blocks)
-        comparable.append(_write_keys(context, number, keys, outputs))
-        wide.append(keys.values.shape[2] >= WIDEST)
-        if step.sketch_bytes:
-            sketches = np.concatenate([block.sketches for block in blocks])
-            _write_sketches(context, number, sketches.tobytes(), outputs)
-    counts = {"documents": int(kept.sum()), "comparable": comparable, "wide": wide}
-    return TaskResult(outputs, counts)
+    return signing.write()
+
+
+class Signing:
+    """Keys and sketches of one part's kept documents, as its signature task writes them.
+
+    context  that of the signature task, or another's `beside("signatures")`
+    """
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._steps = context.plan.pipeline.document_steps
+        self._signed = [[step.sign(TextBatch.of([]))] for step in self._steps]
+        self._documents = 0
+
+    def add(self, texts: TextBatch) -> None:
+        """Sign the next documents of the part, as the filters left them."""
+        self._documents += len(texts)
+        for step, blocks in zip(self._steps, self._signed, strict=True):
+            blocks.append(step.sign(texts))
+
+    def write(self) -> TaskResult:
+        """Write the task's files."""
+        outputs: dict[str, Path] = {}
+        comparable, wide = [], []
+        for number, (step, blocks) in enumerate(zip(self._steps, self._signed, strict=True)):
+            keys = _joined(blocks)
+            comparable.append(_write_keys(self._context, number, keys, outputs))
+            wide.append(keys.values.shape[2] >= WIDEST)
+            if step.sketch_bytes:
+                sketches = np.concatenate([block.sketches for block in blocks])
+                _write_sketches(self._context, number, sketches.tobytes(), outputs)
+        counts = {"documents": self._documents, "comparable": comparable, "wide": wide}
+        return TaskResult(outputs, counts)
 
 
 def signed_parts(plan: Plan, step: int) -> SignedParts:

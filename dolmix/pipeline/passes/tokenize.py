@@ -7,6 +7,7 @@ The result is an intermediate of the run (`work/tokens/`), in reading order; the
 documents their place.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from itertools import accumulate
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dolmix.document import BoolArray, TextBatch
+from dolmix.document import BoolArray, I64Array, TextBatch
 from dolmix.files import commit
-from dolmix.pipeline.context import TaskContext, TaskResult
+from dolmix.pipeline.context import JudgedBatch, TaskContext, TaskResult
+from dolmix.pipeline.kept_texts import kept_texts
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.trust import distrust_engine, trusted_tokenizer
 from dolmix.shards.layout import TEXT_HASH
+from dolmix.sources import check_unchanged
 from dolmix.text.hashes import text_hashes
 from dolmix.tokenizer import Tokenizer
 
@@ -56,7 +59,7 @@ def _encode_part(context: TaskContext, tokenizer: Tokenizer) -> TaskResult:
         outputs["excluded"] = (
             context.run / "excluded" / context.task.source / f"{context.stem}.parquet"
         )
-    rows = _Rows(context, reasons)
+    rows, clock = _Rows(context, reasons), context.clock
     num_tokens = 0
     with ExitStack() as stack:
         attempts = {k: stack.enter_context(commit.new_file(p)) for k, p in outputs.items()}
@@ -65,21 +68,39 @@ def _encode_part(context: TaskContext, tokenizer: Tokenizer) -> TaskResult:
         excluded = None
         if "excluded" in attempts:
             excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
-        for batch in context.judged_batches(final=True):
-            stop = batch.row + len(batch.original)
-            mask = kept[batch.row : stop]
-            survivors = batch.take(mask)
-            ids, lengths = tokenizer.encode(survivors)
-            tokens.write(ids.data)
-            numbers = batch.row + np.flatnonzero(mask)
-            documents.write_table(rows.documents(survivors, lengths, numbers))
-            if excluded is not None:
+        for batch, survivors, numbers in clock.each("read", _survivors(context, kept)):
+            with clock.step("encode"):
+                ids, lengths = tokenizer.encode(survivors)
+                tokens.write(ids.data)
+            with clock.step("write rows"):
+                documents.write_table(rows.documents(survivors, lengths, numbers))
+            if excluded is not None and batch is not None:
+                mask = kept[batch.row : batch.row + len(batch.original)]
                 excluded.write_table(rows.dropped(batch.original, ~mask, batch.row))
             num_tokens += len(ids)
-            context.report(documents=stop, tokens=num_tokens)
+            context.report(documents=int(numbers[-1]) + 1 if len(numbers) else 0, tokens=num_tokens)
     fast = tokenizer.fast_documents - before
     counts = {"documents": int(kept.sum()), "tokens": num_tokens, "fast_documents": fast}
     return TaskResult(outputs, counts)
+
+
+def _survivors(
+    context: TaskContext, kept: BoolArray
+) -> Iterator[tuple[JudgedBatch | None, TextBatch, I64Array]]:
+    """Yield the documents that stay and their rows in the decisions, batch by batch.
+
+    With what was read, where the part had to be read again.
+    """
+    aside = kept_texts(context)
+    if aside is not None:
+        check_unchanged(context.part)
+        for rows, texts in aside:
+            stays = kept[rows]
+            yield None, texts.take(stays), rows[stays]
+        return
+    for batch in context.judged_batches(final=True):
+        mask = kept[batch.row : batch.row + len(batch.original)]
+        yield batch, batch.take(mask), batch.row + np.flatnonzero(mask)
 
 
 class _Rows:

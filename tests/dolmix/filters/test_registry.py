@@ -9,6 +9,7 @@ from typing import Any, get_args
 import builders
 import pyarrow as pa
 import pytest
+from ngram_models import tiny_model
 from pydantic import TypeAdapter, ValidationError
 
 import dolmix.filters
@@ -42,9 +43,30 @@ SETTINGS: list[dict[str, Any]] = [
     {"type": "code", "preset": "redpajama"},
     {"type": "stars"},
     {"type": "word_share"},
+    {"type": "language", "keep": ["en", "de"], "model": "m.ftz", "judge": "any", "top": 2},
+    {"type": "classifier", "model": "m.ftz", "labels": ["en"], "min_score": 0.2},
+    {
+        "type": "classifier",
+        "model": "m.ftz",
+        "labels": ["en", "de"],
+        "unit": "line",
+        "cut_below": 0.1,
+        "max_removed_frac": 0.5,
+        "text": "spaced",
+    },
+    {"type": "perplexity", "model": "web.ngram", "max_perplexity": 500.0},
+    {
+        "type": "perplexity",
+        "model": "web.ngram",
+        "keep": ["head", "middle"],
+        "head_at_most": 50.0,
+        "middle_at_most": 200.0,
+    },
     {"type": "pii", "max_count": 5},
     {"type": "pii", "preset": "dolma-1.2"},
     {"type": "lines", "max_removed_frac": 0.5},
+    {"type": "words", "lists": ["en.txt"], "max_matches": 0, "cut_lines": True},
+    {"type": "words", "lists": ["en.txt"], "language_field": "metadata.ext", "max_line_frac": 0.5},
     {"type": "field", "field": "metadata.stars", "min": 2},
     {"type": "field", "field": "metadata.ext", "keep": ["py"]},
     {"type": "field", "field": "metadata.ext", "drop": ["zig"]},
@@ -79,7 +101,9 @@ def usable(request: pytest.FixtureRequest) -> Filter:
 def with_files(settings: dict[str, Any], request: pytest.FixtureRequest) -> dict[str, Any]:
     """Name real files in the settings where the filter reads any."""
     raw = dict(settings)
-    if "model" in raw:
+    if raw["type"] == "perplexity":
+        raw["model"] = tiny_model(request.getfixturevalue("tmp_path"))
+    elif "model" in raw:
         raw["model"] = request.getfixturevalue("lid_model")
     if "tokenizer" in raw:
         raw["tokenizer"] = {"path": request.getfixturevalue("tiny_tokenizer")}
@@ -87,6 +111,10 @@ def with_files(settings: dict[str, Any], request: pytest.FixtureRequest) -> dict
         folder = request.getfixturevalue("tmp_path")
         raw["sets"] = [str(folder / name) for name in raw["sets"]]
         (folder / "questions.jsonl").write_text('{"doc": {"query": "Who asks?"}}')
+    if raw["type"] == "words":
+        folder = request.getfixturevalue("tmp_path")
+        raw["lists"] = [str(folder / name) for name in raw["lists"]]
+        (folder / "en.txt").write_text("two\nlog in\n")
     return raw
 
 
@@ -165,7 +193,7 @@ def test_a_filter_survives_its_own_record(usable: Filter) -> None:
     assert again.digests() == usable.digests()
 
 
-VALUES: list[Any] = [None, 0.25, 7, True, False, "keep", "drop", ["de"], ["3", "zig"]]
+VALUES: list[Any] = [None, 0.25, 7, True, False, "keep", "drop", ["de"], ["3", "zig"], ["head"]]
 """Something for every kind of setting that only rules read."""
 WEB = [
     "http://example.org/a?b=1",

@@ -5,11 +5,14 @@ from typing import Any
 
 import builders
 import pytest
-from warc_files import gzipped, record
+from warc_files import gzipped, page, record, response
 
 from dolmix.config import parse
 from dolmix.errors import ConfigError, DataError
 from dolmix.files import extract
+from dolmix.pipeline.engine import run_pipeline
+from dolmix.pipeline.findings import status
+from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.plan import make_plan
 from dolmix.pipeline.spec import Pipeline
 
@@ -100,3 +103,31 @@ def test_archives_behind_a_pattern_must_be_asked_for(
         keys(tmp_path, tiny_tokenizer, inputs=[hidden])
     plain = {"extractor": "none"}
     assert keys(tmp_path, tiny_tokenizer, inputs=[hidden], warc=plain)
+
+
+def test_a_run_accounts_for_every_record_of_its_archives(
+    tmp_path: Path, tiny_tokenizer: Path
+) -> None:
+    """By type: what became a document, what is only counted, what is bad; rerun or not."""
+    text = response(builders.prose(1).encode(), type_="text/plain")
+    records = [record(text), record(response(page())), record(b"x", "request"), record(text)]
+    path = tmp_path / "in" / "a.warc.gz"
+    path.parent.mkdir()
+    path.write_bytes(gzipped(records)[:-30])
+    raw = builders.pipeline(
+        tmp_path / "run",
+        tiny_tokenizer,
+        sources={"web": {"inputs": [str(path)], "warc": {"extractor": "none"}}},
+        on_bad_record={"policy": "skip", "max_frac": 0.5},
+    )
+    for filters in ([], [GOPHER]):
+        raw["sources"]["web"] |= {"filters": filters, "version": len(filters) + 1}
+        plan = run_pipeline(parse(Pipeline, raw, origin="test"), quiet=True)
+        (funnel,) = funnels(plan)
+        assert (funnel.documents, funnel.kept, funnel.bad_records) == (2, 1, 1)
+        assert funnel.describe()["warc_records"] == {"request": 1, "response": 2}
+        told = status(tmp_path / "run")["warc"]["web"]
+        assert told["records"] == {"request": 1, "response": 2}
+        assert told["account"] == (
+            "3 WARC records: 2 are documents (response 2), 1 only counted (request 1); bad: 1"
+        )
