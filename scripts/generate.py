@@ -26,11 +26,20 @@ its number, `name` or `type`.
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield every generated file with its text."""
     from dolmix.config import json_schema
+    from dolmix.learned.ngram import NgramTraining
+    from dolmix.learned.train import Training
     from dolmix.mix import Mix
     from dolmix.pipeline.spec import Pipeline
     from trainer.config import TrainConfig
 
-    for name, schema in (("pipeline", Pipeline), ("mix", Mix), ("train", TrainConfig)):
+    schemas = {
+        "pipeline": Pipeline,
+        "mix": Mix,
+        "train": TrainConfig,
+        "classifier": Training,
+        "ngram": NgramTraining,
+    }
+    for name, schema in schemas.items():
         text = json.dumps(json_schema(schema), indent=2, ensure_ascii=False) + "\n"
         yield ROOT / "configs" / "schema" / f"{name}.schema.json", text
     yield ROOT / "docs" / "cli.md", cli_reference()
