@@ -218,8 +218,7 @@ def _tokens(work: Path) -> Iterator[tuple[str, list[int]]]:
         rank = path.name.partition("_")[0]
         ids = [row["id"] for row in _rows(work / "left", f"{rank}*.jsonl")]
         ends = np.fromfile(f"{path}.index", "<u8").tolist()
-        about = Path(f"{path}.metadata").read_text()
-        size = 4 if about.splitlines()[1].strip().startswith("4") else 2
+        size = Path(f"{path}.metadata").read_text().splitlines()[0].rpartition("|")[2]
         tokens = np.fromfile(path, f"<u{size}")
         for id_, start, stop in zip(ids, [0, *ends], ends, strict=False):
             yield id_, tokens[start:stop].tolist()

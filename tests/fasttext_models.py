@@ -1,12 +1,14 @@
 """Small fastText models of every kind, trained by the package in a fraction of a second.
 
-Ten threads, since the package leaves input vectors of fewer threads unset. What they learn may
-vary; what is tested is that all answer alike about the same file.
+Ten threads, since the package leaves input vectors of fewer threads unset, in memory that begins as
+zeros. What they learn may vary; what is tested is that all answer alike about the same file.
 """
 
 import contextlib
 from pathlib import Path
 from typing import Any
+
+from dolmix.learned.fit import zeroed_memory
 
 WORDS = {
     "de": "das ist ein kurzer satz und noch einer mit wörtern größer als vorher",
@@ -68,7 +70,7 @@ def trained(kind: str, folder: Path) -> Path:
     settings = {"dim": 16, "epoch": 8, "lr": 0.5, "thread": 10, "seed": 7, "verbose": 0} | settings
     model = None
     while model is None:  # now and then it meets what unset memory holds, and gives up
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError), zeroed_memory():
             model = fasttext.train_supervised(str(rows), **settings)
         settings["lr"] *= 0.7
     path = folder / f"{kind}.bin"

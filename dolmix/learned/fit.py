@@ -2,7 +2,7 @@
 
 With one thread the bytes of the model follow from settings and texts alone. The trainer that is
 installed draws the first `threads` tenths of its input matrix and leaves the rest as the allocator
-gave it: `_zeroed_memory` has glibc hand out zeros meanwhile. Elsewhere (musl, macOS) training goes
+gave it: `zeroed_memory` has glibc hand out zeros meanwhile. Elsewhere (musl, macOS) training goes
 on without that, and two runs may differ.
 """
 
@@ -69,7 +69,7 @@ def fit(rows: Iterable[tuple[str, str]], fitting: Fitting, output: Path) -> None
     with tempfile.TemporaryDirectory(prefix="dolmix-fit-") as folder:
         path = Path(folder) / "rows.txt"
         _write_rows(rows, path)
-        with new_file(output) as attempt, _zeroed_memory():
+        with new_file(output) as attempt, zeroed_memory():
             _train(path, fitting, attempt)
 
 
@@ -156,7 +156,7 @@ def _train(rows: Path, fitting: Fitting, output: Path) -> None:
 
 
 @contextmanager
-def _zeroed_memory() -> Iterator[None]:
+def zeroed_memory() -> Iterator[None]:
     """Let new memory be zeros, where the C library is glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
