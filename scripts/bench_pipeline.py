@@ -44,7 +44,7 @@ from dolmix.pipeline.plan import read_plan
 from dolmix.pipeline.records import RecordBook
 
 WORKERS = 2
-TINY_MB = 0.05
+TINY_MB = 0.25
 GROWTH_MB = (100, 400, 1600)
 REACH = {"exact": (12.0, 40.0), "defaults": (20.0, 60.0)}
 """MB/s/core, and times datatrove's."""
@@ -118,7 +118,7 @@ def prepare(arguments: argparse.Namespace, sizes: tuple[float, ...]) -> Iterator
     for size in sizes:
         folder = arguments.folder / f"{size:g}"
         whole = write_copies(folder / "whole", records, size)
-        part = write_slice(folder / "slice", whole.files, arguments.slice, 2 * WORKERS)
+        part = write_slice(folder / "slice", whole.files, arguments.slice, WORKERS)
         tiny = write_slice(folder / "tiny", whole.files, TINY_MB, WORKERS)
         yield Bench(folder, whole, part, tiny, tokenizer, arguments.model)
 
