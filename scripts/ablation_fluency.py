@@ -7,7 +7,7 @@ English web pages of the reference corpus go through one pipeline an arm: `unfil
 two drop the worst 15 %. On each the bundled trainer trains a small mixture of experts, from the
 same start, over the same number of tokens, none of them twice. What is told is the loss on clean
 text that no arm has seen (wiki pages, film reviews, speeches), for each seed the
-difference from `unfiltered`, and the spread over seeds. Takes about ten minutes on two cores.
+difference from `unfiltered`, and the spread over seeds. Takes about twenty minutes on two cores.
 """
 
 import argparse
