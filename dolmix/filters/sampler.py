@@ -13,6 +13,7 @@ import pyarrow as pa
 from dolmix.config import Frac
 from dolmix.document import Columns, TextBatch
 from dolmix.filters.base import Filter, Rule
+from dolmix.text.hashes import name_hashes
 
 DRAW_BITS = 53
 """Bits of a hash that a float64 in [0, 1) holds exactly."""
@@ -41,11 +42,8 @@ class Sampler(Filter):
     def columns(self, texts: TextBatch) -> Columns:
         """Draw a number in [0, 1) for every document: 53 bits of a hash of its id."""
         key = str(self.seed).encode()
-        digests = b"".join(
-            blake2b(str(id_).encode(), digest_size=8, key=key[:64]).digest()
-            for id_ in texts.ids.to_pylist()
-        )
-        bits = np.frombuffer(digests, "<u8") >> np.uint64(64 - DRAW_BITS)
+        ids = map(str, texts.ids.to_pylist())
+        bits = name_hashes(ids, blake2b(digest_size=8, key=key[:64])) >> np.uint64(64 - DRAW_BITS)
         return {"draw": pa.array(bits.astype(np.float64) / (1 << DRAW_BITS))}
 
     def rules(self) -> Iterator[Rule]:

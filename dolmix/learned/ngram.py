@@ -18,6 +18,7 @@ from dolmix.document import BoolArray, F64Array, TextBatch, U64Array
 from dolmix.errors import DataError
 from dolmix.learned.ngram_estimate import estimate
 from dolmix.sources import BadRecord, BadRecords, Fields, Part, plan_parts, read_part
+from dolmix.text.hashes import name_hashes
 from dolmix.text.ngram_model import BOUNDARY_ID, STEPS, NgramModel
 from dolmix.text.ngram_model_counts import SYMBOLS, unit_hashes, unit_ids
 from dolmix.text.ngram_model_tables import ID_BITS, word_table
@@ -158,10 +159,7 @@ def _held(config: NgramTraining, batch: TextBatch) -> BoolArray:
 def _draws(seed: int, names: Sequence[str]) -> U64Array:
     """(N,) uint64: a hash of each name, keyed by a seed."""
     key = str(seed).encode()[:64]
-    digests = [
-        blake2b(name.encode(), digest_size=8, key=key, person=PERSON).digest() for name in names
-    ]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    return name_hashes(names, blake2b(digest_size=8, key=key, person=PERSON))
 
 
 def _held_out(config: NgramTraining, parts: Sequence[Part], model: NgramModel) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dolmix.document import BoolArray, U64Array
 from dolmix.filters.base import Filter
 from dolmix.pipeline.spec import Pipeline
 from dolmix.sources import Part
+from dolmix.text.hashes import name_hashes
 
 PERSON = b"dolmix-calibrat1"
 RANGE = 1 << 64
@@ -64,9 +65,4 @@ def sampled(ids: pa.StringArray, rate: tuple[int, int], *, seed: int, source: st
 def draws(seed: int, source: str, names: Sequence[str]) -> U64Array:
     """(N,) uint64: a hash of each name, keyed by the run's seed and the source."""
     start = blake2b(f"{seed}\x1f{source}\x1f".encode(), digest_size=8, person=PERSON)
-    digests = []
-    for name in names:
-        digest = start.copy()
-        digest.update(name.encode())
-        digests.append(digest.digest())
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+    return name_hashes(names, start)

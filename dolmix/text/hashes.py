@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dolmix.document import I64Array, TextBatch, U64Array
 
 SHARED = "text_hashes"
@@ -36,6 +38,16 @@ def text_hashes(texts: TextBatch) -> U64Array:
     hashlib takes slices of the Arrow buffer as they are: no text becomes a Python string.
     """
     return texts.shared(SHARED, lambda: TextHashes(_hash(texts))).values
+
+
+def name_hashes(names: Iterable[str], start: blake2b) -> U64Array:
+    """(N,) uint64: blake2b-64 of each name, keyed by what `start`, of 8 bytes, was given before."""
+    digests = []
+    for name in names:
+        digest = start.copy()
+        digest.update(name.encode())
+        digests.append(digest.digest())
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def _hash(texts: TextBatch) -> U64Array:

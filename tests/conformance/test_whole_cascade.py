@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datatrove_run import REASONS
 from peers import adversarial_texts, datatrove_verdict, english_documents, english_sample, needs
 from pydantic import TypeAdapter
 
@@ -28,42 +29,6 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"type": "c4", "preset": "datatrove-0.10", "terminal_punct": False},
     {"type": "fineweb", "preset": "datatrove-0.10"},
 )
-REASONS = {
-    "repetition": {
-        "empty": "empty",
-        "dup_para_frac": "dup_para_frac",
-        "dup_para_char_frac": "dup_para_char_frac",
-        "dup_line_frac": "dup_line_frac",
-        "dup_line_char_frac": "dup_line_char_frac",
-        **{f"top_{n}_gram": f"top_{n}gram_char_frac" for n in (2, 3, 4)},
-        **{f"duplicated_{n}_n_grams": f"dup_{n}gram_char_frac" for n in (5, 6, 7, 8, 9, 10)},
-    },
-    "gopher": {
-        "gopher_short_doc": "word_count_low",
-        "gopher_long_doc": "word_count_high",
-        "gopher_below_avg_threshold": "mean_word_length_low",
-        "gopher_above_avg_threshold": "mean_word_length_high",
-        "gopher_too_many_hashes": "hash_frac",
-        "gopher_too_many_ellipsis": "ellipsis_frac",
-        "gopher_too_many_bullets": "bullet_line_frac",
-        "gopher_too_many_end_ellipsis": "ellipsis_line_frac",
-        "gopher_below_alpha_threshold": "alpha_word_frac",
-        "gopher_enough_stop_words": "stop_words",
-    },
-    "c4": {
-        "lorem_ipsum": "lorem_ipsum",
-        "curly_bracket": "curly_bracket",
-        "too_few_sentences": "sentences",
-    },
-    "fineweb": {
-        "empty": "lines",
-        "line_punct_ratio": "line_punct_frac",
-        "short_line_ratio": "short_line_frac",
-        "char_dup_ratio": "dup_line_char_frac",
-        "list_ratio": "newlines_per_word",
-    },
-}
-"""Our filter, datatrove's reason, our reason."""
 RARE = 5
 """Adversarial documents that each reason must drop at least."""
 BATCH = 500

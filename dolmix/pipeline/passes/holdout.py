@@ -25,6 +25,7 @@ from dolmix.errors import DataError
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.plan import Task
+from dolmix.text.hashes import name_hashes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,12 +118,7 @@ class _Part:
         seed = str(self.context.plan.pipeline.seed)
         ids = self._decided[0]["id"].take(pa.array(rows)).to_pylist()
         start = blake2b(f"{seed}\x1f{self.source}\x1f".encode(), digest_size=8, person=PERSON)
-        digests = []
-        for document_id in ids:
-            digest = start.copy()
-            digest.update(document_id.encode())
-            digests.append(digest.digest())
-        return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+        return name_hashes(ids, start)
 
 
 def _parts(context: TaskContext, sources: list[str]) -> Iterator[_Part]:
