@@ -13,17 +13,20 @@ import gzip
 import json
 import logging
 import os
+import platform
 import re
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from dolmix import fast_tokenizer
 from dolmix.config import Schema
 from dolmix.errors import ConfigError, DataError, Problem
 from dolmix.fast_tokenizer import (
@@ -34,7 +37,9 @@ from dolmix.fast_tokenizer import (
     hard_texts,
     load_fastokens,
 )
+from dolmix.files.commit import file_digest
 from dolmix.text.hashes import text_hashes
+from dolmix.text.kept_tables import kept_text, known_text, package_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -104,10 +109,7 @@ class Tokenizer:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self.config = config
-        if config.engine == "fastokens" and find_spec("fastokens") is None:
-            raise _refusal(
-                "engine", "fastokens is not installed: pip install 'dolmix[fast]', or set auto"
-            )
+        _check_engine(config)
         data = _read(config.path)
         self._loaded = _load(config, data)
         self._reference = Reference(self._loaded.backend)
@@ -147,6 +149,14 @@ class Tokenizer:
         self.fast_documents += len(texts)
         return encoded
 
+    def encode_texts(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        """Give the ids of each text, without EOS, by the package `tokenizers`; needs no pyarrow.
+
+        For a few texts, such as questions: under `special_in_text: fail` nothing is refused.
+        """
+        ids, lengths = self._reference.encode(texts)
+        return np.split(ids, np.cumsum(lengths)[:-1]) if len(texts) else []
+
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of token ids, special tokens written out: to look at, not to train on."""
         ids = [int(token) for token in tokens]
@@ -163,6 +173,12 @@ class Tokenizer:
         """Each id's entry in the vocabulary; empty for an id that has none."""
         return [self._loaded.backend.id_to_token(int(token)) or "" for token in tokens]
 
+    def load_ahead(self) -> None:
+        """Load the faster engine now, if it was checked on this machine before."""
+        if self._may_be_fast and self._remembered_fault() == "":
+            self._may_be_fast = False
+            self._fast = self._load_fast()
+
     def _choose(self, texts: TextBatch) -> Engine:
         """Load the faster engine once there is enough text to make up for it."""
         self._seen += int(texts.num_bytes.sum())
@@ -173,18 +189,38 @@ class Tokenizer:
         return self._fast or self._reference
 
     def _load_fast(self) -> Engine | None:
-        """Load the faster engine, if there is one that agrees with the reference on hard texts."""
+        """Load the faster engine, if there is one that agrees with the reference on hard texts.
+
+        What the check found is kept on disk: for this file, these packages, this machine.
+        """
         backend = self._loaded.backend
         try:
             fast = load_fastokens(backend.to_str(), plain=self.config.special_in_text != "allow")
-            fault = first_difference(fast, self._reference, hard_texts(backend))
+            fault = kept_text(
+                "engine",
+                self._checked_by(),
+                __file__,
+                lambda: first_difference(fast, self._reference, hard_texts(backend)) or "",
+            )
         except EngineError as error:
             _log.info("%s: the package tokenizers encodes: %s", self.config.path, error)
             return None
-        if fault is None:
+        if not fault:
             return fast
         self._distrust(fault)
         return None
+
+    def _remembered_fault(self) -> str | None:
+        """Tell what the faster engine was found to get wrong: empty for nothing, None: unknown."""
+        return known_text("engine", self._checked_by(), __file__)
+
+    def _checked_by(self) -> dict[str, str]:
+        """Everything that the check of the faster engine depends on."""
+        return {
+            **_identity(self.config, self._loaded.pin.digest),
+            "fastokens": _release("fastokens"),
+            "texts": file_digest(Path(fast_tokenizer.__file__)),
+        }
 
     def _distrust(self, fault: str) -> None:
         self._fast, self.disagreement = None, fault
@@ -240,6 +276,18 @@ class Tokenizer:
         return tokens, lengths
 
 
+def read_pin(config: TokenizerConfig) -> TokenizerPin:
+    """Identify a tokenizer as `Tokenizer(config).pin()` does, and raise what that raises.
+
+    A file that was loaded before is not loaded again: its pin is kept on disk.
+    """
+    _check_engine(config)
+    digest = blake2b(_read(config.path), digest_size=32).hexdigest()
+    depends_on = _identity(config, digest)
+    pin = kept_text("pin", depends_on, __file__, lambda: Tokenizer(config).pin().model_dump_json())
+    return TokenizerPin.model_validate_json(pin)
+
+
 def load_tokenizer(config: TokenizerConfig) -> Tokenizer:
     """Load a tokenizer once a process: tasks over many parts share it while its file stays."""
     try:
@@ -252,6 +300,35 @@ def load_tokenizer(config: TokenizerConfig) -> Tokenizer:
 @lru_cache(maxsize=2)
 def _load_once(config: TokenizerConfig, _mtime_ns: int, _size: int) -> Tokenizer:
     return Tokenizer(config)
+
+
+def _check_engine(config: TokenizerConfig) -> None:
+    if config.engine == "fastokens" and find_spec("fastokens") is None:
+        raise _refusal(
+            "engine", "fastokens is not installed: pip install 'dolmix[fast]', or set auto"
+        )
+
+
+def _identity(config: TokenizerConfig, digest: str) -> dict[str, str]:
+    """Name everything that the ids of texts depend on, and what is known of a tokenizer.
+
+    digest  of the file's bytes, as in the pin
+    """
+    return {
+        "file": digest,
+        "eos": config.eos,
+        "special_in_text": config.special_in_text,
+        "tokenizers": _release("tokenizers"),
+        "machine": f"{platform.machine()} {platform.node()}",
+    }
+
+
+def _release(package: str) -> str:
+    """Identify an installed package by its version and its list of files."""
+    try:
+        return f"{version(package)} {package_digest(package)}"
+    except PackageNotFoundError:
+        return "absent"
 
 
 @dataclass(frozen=True, slots=True)

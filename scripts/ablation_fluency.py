@@ -1,6 +1,7 @@
 """Does dropping non-fluent web pages help? The same tokens trained on, with and without, by seeds.
 
     python scripts/ablation_fluency.py [--seeds 3] [--steps 200] [--out runs/ablation] [--json F]
+        [--part prepare|train] [--jobs 1] [--device cpu]
 
 English web pages of the reference corpus go through one pipeline an arm: `unfiltered`, `fluency`
 (the shipped classifier) and `perplexity` (an n-gram model of novels and papers); the last
@@ -8,32 +9,28 @@ two drop the worst 15 %. On each the bundled trainer trains a small mixture of e
 same start, over the same number of tokens, none of them twice. What is told is the loss on clean
 text that no arm has seen (wiki pages, film reviews, speeches), for each seed the
 difference from `unfiltered`, and the spread over seeds. Takes about twenty minutes on two cores.
+`--part prepare` stops before the training; `--part train` does the rest where OUT was copied to,
+`--jobs` at a time, which on several GPUs take turns.
 """
 
 import argparse
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import bench_texts  # puts the repository on the path
-import numpy as np
+import bench_table  # puts the repository on the path
 import torch
 import yaml
 
 from dolmix.config import parse
-from dolmix.learned.ngram import NgramTraining
-from dolmix.learned.ngram import train as train_ngram
 from dolmix.mix import resolve_file
-from dolmix.pipeline.engine import run_pipeline
-from dolmix.pipeline.funnel import funnels
-from dolmix.pipeline.spec import Pipeline
-from dolmix.shards import open_store
-from trainer.weights import load_model, open_weights
 
 FRAC = 0.15
 LENGTH = 128
@@ -60,6 +57,28 @@ LANGUAGE = {"type": "language", "keep": ["en"], "min_score": 0.65, "model": "mod
 def main() -> None:
     """Run everything that is not there yet, and print the table."""
     args = arguments()
+    if args.part != "train":
+        prepare(args)
+    if args.part == "prepare":
+        return
+    runs = json.loads((args.out / "runs.json").read_text())
+    with ThreadPoolExecutor(args.jobs) as pool:
+        turns = ((n, run["config"], args.device) for n, run in enumerate(runs))
+        outputs = list(pool.map(lambda turn: trained(*turn), turns))
+    rows = [run | losses(output) for run, output in zip(runs, outputs, strict=True)]
+    table = list(lines(rows, list(CLEAN)))
+    print("\n".join(table))
+    if args.json:
+        args.json.write_text(json.dumps({"steps": args.steps, "rows": rows}, indent=1) + "\n")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Curate the arms and write what is trained on them, a line a run in OUT/runs.json."""
+    import bench_texts
+
+    from dolmix.learned.ngram import NgramTraining
+    from dolmix.learned.ngram import train as train_ngram
+
     seed_folder = bench_texts.shared_folder()
     tokenizer = train_tokenizer(seed_folder, args.out / "tokenizer.json")
     model = args.out / "trusted.ngram"
@@ -75,19 +94,14 @@ def main() -> None:
     }
     clean = {name: [seed_folder / folder] for name, folder in CLEAN.items()}
     curate(args.out / "clean", tokenizer, clean, [LANGUAGE])
-    stores = {name: args.out / "clean" / "stores" / f"{name}@1" for name in clean}
-    rows = []
+    runs = []
     for arm, filters in arms.items():
         folders = {"web": [seed_folder / name for name in WEB]}
         kept = curate(args.out / arm, tokenizer, folders, [LANGUAGE, *filters])
         for seed in range(args.seeds):
-            print(f"{arm}, seed {seed}: {kept['kept']:,} documents", file=sys.stderr, flush=True)
-            checkpoint = trained(args.out / arm, seed, args.steps)
-            rows.append({"arm": arm, "seed": seed, **kept, **losses(checkpoint, stores)})
-    table = list(lines(rows, list(clean)))
-    print("\n".join(table))
-    if args.json:
-        args.json.write_text(json.dumps({"steps": args.steps, "rows": rows}, indent=1) + "\n")
+            settings = configured(args.out / arm, seed, args.steps)
+            runs.append({"arm": arm, "seed": seed, **kept, "config": str(settings)})
+    (args.out / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
 
 
 def arguments() -> argparse.Namespace:
@@ -97,6 +111,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", choices=("prepare", "train"), help="default: both")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     return args
@@ -127,6 +144,10 @@ def curate(
     run: Path, tokenizer: Path, folders: dict[str, list[Path]], filters: list[dict[str, Any]]
 ) -> dict[str, int]:
     """Run a pipeline; returns documents in, documents kept and tokens of its first source."""
+    from dolmix.pipeline.engine import run_pipeline
+    from dolmix.pipeline.funnel import funnels
+    from dolmix.pipeline.spec import Pipeline
+
     sources = {
         name: {"inputs": [str(path / "*.jsonl.*") for path in paths], "filters": filters}
         for name, paths in folders.items()
@@ -144,9 +165,8 @@ def curate(
     return {"documents": first.documents, "kept": first.kept, "tokens": first.tokens}
 
 
-def trained(run: Path, seed: int, steps: int) -> Path:
-    """Train on a run's web store with a seed of order and start; returns the last checkpoint."""
-    output = run / f"train-{seed}-{steps}"
+def configured(run: Path, seed: int, steps: int) -> Path:
+    """Write lock and configuration of a training on a run's web store; returns the latter."""
     mix = {
         "name": run.name,
         "seed": seed,
@@ -162,10 +182,9 @@ def trained(run: Path, seed: int, steps: int) -> Path:
     resolve_file(path, (), folder=Path()).write(lock)
     config = {
         "lock": str(lock),
-        "output": str(output),
+        "output": str(run / f"train-{seed}-{steps}"),
         "seed": seed,
         "processes": 1,
-        "device": "cpu",
         "threads": 2,
         "microbatch": BATCH,
         "log_every": 50,
@@ -173,43 +192,48 @@ def trained(run: Path, seed: int, steps: int) -> Path:
         "optimizer": {"lr": 3.0e-3},
         "schedule": {"type": "cosine", "warmup": {"steps": steps // 10}, "final_frac": 0.1},
         "checkpoint": {"every_steps": steps},
+        "evaluation": {
+            "every_steps": steps,
+            "tokens": EVALUATED * LENGTH,
+            "stores": {n: str(run.parent / "clean" / "stores" / f"{n}@1") for n in CLEAN},
+        },
     }
     settings = run / f"train-{seed}-{steps}.yaml"
     settings.write_text(yaml.safe_dump(config))
-    checkpoints = output / "checkpoints"
-    if not sorted(checkpoints.glob("*")):
+    return settings
+
+
+def trained(number: int, settings: str, device: str) -> Path:
+    """Train as a configuration says, on the GPU whose turn it is; returns the output."""
+    output = Path(yaml.safe_load(Path(settings).read_text())["output"])
+    if not sorted((output / "checkpoints").glob("[!.]*")):
+        gpu = str(number % max(1, torch.cuda.device_count()))
         done = subprocess.run(
-            [sys.executable, "-m", "trainer", str(settings)],
+            [sys.executable, "-m", "trainer", settings, f"device={device}"],
+            env=os.environ | {"PYTHONPATH": python_path()}
+            | ({"CUDA_VISIBLE_DEVICES": gpu} if device == "cuda" else {}),
             check=False, capture_output=True, text=True,
         )  # fmt: skip
+        print(f"{settings}: exit code {done.returncode}", file=sys.stderr, flush=True)
         if done.returncode:
-            sys.exit(done.stderr)
-    return max(checkpoints.glob("[!.]*"))
+            raise RuntimeError(done.stderr)
+    return output
 
 
-@torch.no_grad()
-def losses(checkpoint: Path, stores: dict[str, Path]) -> dict[str, float]:
-    """Mean cross-entropy a token, in nats, on the first windows of each clean store."""
-    model = load_model(open_weights(checkpoint))
-    found = {}
-    for name, path in stores.items():
-        with open_store(path) as store:
-            count = min(EVALUATED, (store.num_tokens - 1) // LENGTH)
-            tokens = np.asarray(store.tokens(0, count * LENGTH + 1), np.int64)
-        total = 0.0
-        for start in range(0, count, BATCH):
-            here = min(BATCH, count - start)
-            span = torch.from_numpy(tokens[start * LENGTH : (start + here) * LENGTH + 1])
-            inputs, labels = span[:-1].view(here, LENGTH), span[1:].view(here, LENGTH)
-            logits, _ = model(inputs)
-            total += float(
-                torch.nn.functional.cross_entropy(
-                    logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"
-                )
-            )
-        found[name] = total / (count * LENGTH)
-    found["clean"] = mean(found.values())
-    return found
+def python_path() -> str:
+    """Where the trainings find the trainer."""
+    return os.pathsep.join([str(bench_table.ROOT), os.environ.get("PYTHONPATH", "")])
+
+
+def losses(output: Path) -> dict[str, float]:
+    """Cross-entropy a token, in nats, on the first windows of each clean store, at the end."""
+    evaluations = [
+        json.loads(line)["eval"]
+        for line in (output / "metrics.jsonl").read_text().splitlines()
+        if "eval" in json.loads(line)
+    ]
+    found = {name: evaluations[-1][f"loss/{name}"] for name in CLEAN}
+    return found | {"clean": mean(found.values())}
 
 
 def lines(rows: list[dict[str, Any]], names: list[str]) -> Iterator[str]:

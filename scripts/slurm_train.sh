@@ -42,12 +42,9 @@ run=$!
 
 # srun passes SIGTERM on to every task; one that hears it is enough.
 trap 'kill -TERM "$run" 2>/dev/null' USR1 TERM
-wait "$run"
+while wait "$run"; kill -0 "$run" 2>/dev/null; do :; done # a signal ends `wait`, not the run
+wait "$run" # bash knows the code of the run, though a signal may have ended the `wait` before
 code=$?
-while [ "$code" -eq 138 ] || [ "$code" -eq 143 ]; do # 128 + USR1, TERM: they end `wait`, not the run
-  wait "$run"
-  code=$?
-done
 
 if [ "$code" -eq 130 ]; then
   echo "interrupted with a checkpoint; job $SLURM_JOB_ID queues again" >&2

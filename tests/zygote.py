@@ -38,7 +38,7 @@ class Zygote:
     def start(
         self, arguments: Sequence[str], *, processes: int = 1, log: Path, fault: str = ""
     ) -> "Run":
-        """Start the ranks of a run; what they say on stderr goes to `log-RANK`."""
+        """Start the ranks of a run; stderr goes to `log-RANK`, stdout to `log-RANK.out`."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -100,6 +100,10 @@ class Run:
         file = Path(f"{self.log}-{rank}")
         return file.read_text() if file.exists() else ""
 
+    def printed(self, rank: int = 0) -> str:
+        """Return what a rank wrote to stdout so far."""
+        return Path(f"{self.log}-{rank}.out").read_text()
+
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = 120) -> None:
     """Poll until `condition` holds; fail after `timeout_s`."""
@@ -134,8 +138,9 @@ def _fork(request: dict[str, Any]) -> int:
     if pid:
         return pid
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    out = os.open(request["log"] + ".out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for target, fd in ((0, nothing), (1, nothing), (2, log)):
+    for target, fd in ((0, nothing), (1, out), (2, log)):
         os.dup2(fd, target)
     os.environ.update(request["env"])
     from trainer.__main__ import leave, main

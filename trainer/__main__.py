@@ -1,5 +1,6 @@
 """One process of a training run: `python -m trainer CONFIG [key.path=value]...`.
 
+With `--dry-run` it says what the run would be (`trainer.dry_run`), and starts nothing.
 Or a verb that needs torch but no training: `python -m trainer export|import|verify|generate`.
 
 Alone it is the whole run; torchrun starts several. Exit codes: 0 finished, 1 bad data or a failed
@@ -15,11 +16,14 @@ from typing import NoReturn
 from dolmix.config import load
 from dolmix.errors import DolmixError, LockError, StoreError, UsageError
 from trainer.config import TrainConfig
+from trainer.console import log_to_stderr
 from trainer.convert import VERBS, run
 from trainer.data import open_data
+from trainer.dry_run import dry_run
 from trainer.lifetime import INTERRUPTED, StopRequest, announce, claimed, explained_exit
 from trainer.loop import Training, describe
 from trainer.parallel import join_world
+from trainer.sinks import METRICS, check_sinks
 from trainer.tensor_files import CheckpointError
 
 log = logging.getLogger("trainer")
@@ -28,10 +32,12 @@ log = logging.getLogger("trainer")
 def main(arguments: Sequence[str]) -> int:
     """Train as the configuration says and return the exit code."""
     first = os.environ.get("RANK", "0") == "0"
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    log_to_stderr()
     try:
         if arguments and arguments[0] in VERBS:
             return run(arguments[0], arguments[1:])
+        if "--dry-run" in arguments:
+            return dry_run(arguments)
         return explained_exit(0 if train(arguments) else INTERRUPTED)
     except DolmixError as error:
         # What all ranks find alike is said once; where one alone cannot go on, torchrun has to end
@@ -46,9 +52,11 @@ def train(arguments: Sequence[str]) -> bool:
     """Train to the end (True) or until asked to stop (False)."""
     if not arguments:
         raise UsageError(
-            f"usage: python -m trainer CONFIG [key.path=value]... | {'|'.join(VERBS)} ..."
+            "usage: python -m trainer CONFIG [key.path=value]... [--dry-run] | "
+            f"{'|'.join(VERBS)} ..."
         )
     config = load(TrainConfig, arguments[0], arguments[1:])
+    check_sinks(config, arguments[0])
     stop = StopRequest()
     announce(f"rank-{os.environ.get('RANK', '0')}")
     with (
@@ -67,7 +75,7 @@ def train(arguments: Sequence[str]) -> bool:
                 "finished" if finished else "interrupted",
                 training.progress.step,
                 data.num_steps,
-                config.output / "metrics.jsonl",
+                config.output / METRICS,
             )
     return finished
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dolmix.config import Frac, Name, Schema
+from dolmix.tokenizer import TokenizerConfig
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -258,12 +259,21 @@ class FaultsConfig(Schema):
 
 
 class EvaluationConfig(Schema):
-    """What the model is measured on while it trains."""
+    """What a model is measured on: held-out stores by perplexity, questions by likelihood."""
 
+    every_steps: Count | None = None
+    """Measure after every so many steps, and after the last; null leaves it to `dynamic` and to
+    the command `python -m trainer evaluate`."""
     stores: dict[Name, Path] = Field(default_factory=dict)
     """Held-out stores by source; nothing of them is trained on."""
-    instances: Count = 64
-    """Instances of each store, the first ones."""
+    tokens: Count = 262_144
+    """Tokens of each store, in whole instances, the first ones."""
+    tasks: dict[Name, Path] = Field(default_factory=dict)
+    """Files of questions with the answers to choose from, JSONL, by task."""
+    limit: Count | None = None
+    """So many questions of each task, chosen by a hash of task and question; null takes all."""
+    tokenizer: TokenizerConfig | None = None
+    """The tokenizer of the stores, as the pipeline names it; `tasks` need it."""
 
 
 class DynamicConfig(Schema):
@@ -282,6 +292,51 @@ class DynamicConfig(Schema):
     """Step size of rule `code`."""
     uniform: Frac = 1e-4
     """Share that every source gets alike under rule `code`."""
+
+
+class WandbConfig(Schema):
+    """A run at Weights & Biases; a resumed run goes on with the same one."""
+
+    project: str
+    """Project there."""
+    mode: Literal["online", "offline"] = "offline"
+    """`offline` writes below OUT/wandb/, for `wandb sync`; `online` sends at once."""
+    entity: str | None = None
+    """User or team; the account's own when not given."""
+    name: str | None = None
+    """Name of the run."""
+    group: str | None = None
+    """Runs of one group are shown together."""
+    tags: tuple[str, ...] = ()
+    """Words to find the run by."""
+
+
+class MetricsConfig(Schema):
+    """Where metrics go besides OUT/metrics.jsonl, and what speed is measured against."""
+
+    tensorboard: bool = False
+    """Event files in OUT/tensorboard/ too (extra `tensorboard`)."""
+    wandb: WandbConfig | None = None
+    """A Weights & Biases run too (extra `wandb`)."""
+    peak_tflops: Positive | None = None
+    """Peak of one device in TFLOP/s, for the share of it that training reaches (MFU); null takes
+    the maker's dense bfloat16 figure where the device is known."""
+
+
+class ProfileConfig(Schema):
+    """A trace of a few steps, and a table of where they go, in OUT/profile/."""
+
+    steps: tuple[Count, Count]
+    """First and last step; a few suffice, after those that compile."""
+    ranks: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    """Ranks that write one."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        first, last = self.steps
+        if first > last:
+            raise ValueError(f"steps [{first}, {last}]: the first comes after the last")
+        return self
 
 
 class TrainConfig(Schema):
@@ -319,6 +374,9 @@ class TrainConfig(Schema):
     """Steps between console lines; losses are fetched from the device as often."""
     chain_every: Count = 1
     """Steps between values of the batch proof in the metrics."""
+    metrics: MetricsConfig = MetricsConfig()
+    profile: ProfileConfig | None = None
+    """Write where the time of a few steps goes."""
     documents: Literal["together", "apart"] = "together"
     """Attention over the whole instance, as OLMoE trained, or within each document only."""
     precision: PrecisionConfig = PrecisionConfig()

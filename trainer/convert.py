@@ -1,4 +1,4 @@
-"""`python -m trainer export|import|verify|generate`: what needs torch, but no training.
+"""`python -m trainer export|import|verify|...`: what needs torch, but no training.
 
 A source is a training checkpoint, an imported folder or a folder that `transformers` saved.
 """
@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from dolmix.errors import UsageError
+from trainer.evaluate import evaluate_options, evaluate_source
 from trainer.generate import generate
 from trainer.hf import pieces, read_config
+from trainer.plot import plot, plot_options
 from trainer.weights import (
     HuggingFaceWeights,
     Weights,
@@ -33,7 +35,7 @@ def run(verb: str, arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m trainer {verb}")
     describe, act = VERBS[verb]
     describe(parser)
-    return act(parser.parse_args(arguments))
+    return act(parser.parse_intermixed_args(arguments))
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
@@ -165,4 +167,6 @@ VERBS: dict[
     "import": (_import_options, _import),
     "verify": (_verify_options, _verify),
     "generate": (_generate_options, _generate),
+    "evaluate": (evaluate_options, evaluate_source),
+    "plot": (plot_options, plot),
 }

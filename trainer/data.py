@@ -5,6 +5,7 @@ takes places r::W. Every rank digests its own rows; the digests of all, in place
 chain that proves which tokens were trained on (order specification, section 7).
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,16 +14,26 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dolmix.errors import ConfigError, DolmixError, LockError, OrderError, Problem, StoreError
+from dolmix.errors import (
+    ConfigError,
+    DataError,
+    DolmixError,
+    LockError,
+    OrderError,
+    Problem,
+    StoreError,
+)
 from dolmix.mix import Ledger, read_lock
 from dolmix.order import Batches, row_digests
-from dolmix.shards import open_store
-from dolmix.shards.packs import open_instances
 from trainer.config import ScheduleConfig, Span, TrainConfig
+from trainer.held_out import close_held_out, misfits, open_held_out, packing_of
 from trainer.parallel import World
+from trainer.questions import Task, open_tasks
 
 if TYPE_CHECKING:
     from dolmix.shards.instances import Instances
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +68,8 @@ class Data:
     """The order's batches for one rank; closes the stores when left.
 
     Raises LockError or StoreError where a store is not the locked one, ConfigError where the
-    configuration does not fit the lock, OrderError where the ranks cannot share a batch evenly.
+    configuration does not fit the lock, OrderError where the ranks cannot share a batch evenly,
+    DataError for a file of questions that is none.
     """
 
     def __init__(self, config: TrainConfig, *, rank: int, world: int) -> None:
@@ -67,6 +79,7 @@ class Data:
         self._batches = Batches(read_lock(config.lock))
         self.lock = self._batches.lock
         self.held_out: dict[str, Instances] = {}
+        self.tasks: dict[str, Task] = {}
         spec = self.lock.order
         self._offset = spec.schedule.offset
         self.sources = self._batches.order.sources
@@ -75,7 +88,7 @@ class Data:
         self.num_steps = config.max_steps or self.order_steps
         try:
             self._check(config)
-            self._open_held_out(config)
+            self._open_evaluation(config)
         except BaseException:
             self.close()
             raise
@@ -94,8 +107,7 @@ class Data:
     def close(self) -> None:
         """Close the stores."""
         self._batches.close()
-        for instances in self.held_out.values():
-            instances.store.close()
+        close_held_out(self.held_out)
 
     def follow(self, ledger: Ledger) -> None:
         """Take batches by the order as a ledger changes it; none may be in the making."""
@@ -143,28 +155,33 @@ class Data:
         total = Span(steps=self.order_steps) if schedule.total is None else schedule.total
         return self.tokens_in(schedule.warmup), self.tokens_in(total)
 
-    def _open_held_out(self, config: TrainConfig) -> None:
-        """Open the stores that are evaluated on. Raises StoreError, ConfigError."""
-        spec = self.lock.order
-        problems: list[Problem] = []
-        for source, path in config.evaluation.stores.items():
-            store = open_store(path)
-            packing = "concat" if spec.versions.mix == "olmo" else spec.packing
-            self.held_out[source] = open_instances(store, spec.sequence_length, packing)
-            problems += self._unfit_for_evaluation(f"evaluation.stores.{source}", source)
+    def _open_evaluation(self, config: TrainConfig) -> None:
+        """Open what is evaluated on. Raises StoreError, ConfigError, DataError."""
+        spec, asked = self.lock.order, config.evaluation
+        unmeasured = asked.every_steps is None and config.dynamic is None
+        if unmeasured and (asked.stores or asked.tasks) and self._rank == 0:
+            log.warning("evaluation.every_steps is not set: nothing is measured while training")
+        self.held_out = open_held_out(asked.stores, spec.sequence_length, packing_of(spec))
+        problems = [*misfits(self.held_out, config.model.vocab), *self._unfit_for_evaluation()]
         if problems:
             raise ConfigError(f"training on {config.lock}", problems)
+        self.tasks = open_tasks(
+            asked,
+            window=spec.sequence_length,
+            pins=[store.manifest.tokenizer for store in self._batches.stores],
+            vocab=config.model.vocab,
+        )
 
-    def _unfit_for_evaluation(self, key: str, source: str) -> Iterator[Problem]:
-        held_out, trained = self.held_out[source], self._batches.stores
-        if not len(held_out):
-            what = f"{held_out.store.num_tokens:,} tokens make no instance"
-            yield Problem(key, f"{what} of {self.sequence_length:,}: take a larger store")
-        if held_out.store.content_hash in {store.content_hash for store in trained}:
-            yield Problem(key, "is a store that is trained on: its loss would say nothing")
-        digest = held_out.store.manifest.tokenizer.digest
-        if digest not in {store.manifest.tokenizer.digest for store in trained}:
-            yield Problem(key, "was tokenized by another tokenizer than the sources of the lock")
+    def _unfit_for_evaluation(self) -> Iterator[Problem]:
+        trained = self._batches.stores
+        for source, instances in self.held_out.items():
+            key, held_out = f"evaluation.stores.{source}", instances.store
+            if held_out.content_hash in {store.content_hash for store in trained}:
+                yield Problem(key, "is a store that is trained on: its loss would say nothing")
+            digest = held_out.manifest.tokenizer.digest
+            if digest not in {store.manifest.tokenizer.digest for store in trained}:
+                what = "was tokenized by another tokenizer than the sources of the lock"
+                yield Problem(key, what)
 
     def _check(self, config: TrainConfig) -> None:
         problems = [*self._misfits(config)]
@@ -188,6 +205,10 @@ class Data:
             what = f"{config.model.vocab:,}, but the stores' tokenizer has ids up to {largest:,}"
             yield Problem("model.vocab", f"{what}: {largest + 1:,} or more is needed")
         yield from self._dynamic_misfits(config)
+        asked = config.evaluation
+        if asked.every_steps is not None and not (asked.stores or asked.tasks):
+            what = f"{asked.every_steps:,}, but there is nothing to measure"
+            yield Problem("evaluation.every_steps", f"{what}: give stores or tasks")
         warmup, total = self.schedule_ends(config.schedule)
         if warmup > total:
             what = "schedule.total" if config.schedule.total else "the end of the lock's order"
@@ -235,7 +256,7 @@ def open_data(config: TrainConfig, world: World) -> Data:
     data, problem = None, ""
     try:
         data = Data(config, rank=world.rank, world=world.size)
-    except (LockError, StoreError) as error:
+    except (LockError, StoreError, DataError) as error:
         problem = str(error)
     problems = sorted({text for text in world.gather_texts(problem) if text})
     if data is None or problems:

@@ -7,6 +7,7 @@ No checkpoint holds a weight that is no finite number.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,20 @@ from trainer import checkpoint
 from trainer.attention import Documents
 from trainer.config import TrainConfig
 from trainer.data import Batch, Data
-from trainer.evals import source_losses
+from trainer.evals import evaluate, is_evaluated, source_losses
 from trainer.guard import GuardState, SkippedError, Skips
 from trainer.loss import explain
 from trainer.metrics import Layout, Metrics, StepFacts
 from trainer.model import Model, count_parameters, initial_value
 from trainer.optim import AdamW
 from trainer.parallel import Draw, World, build_model
+from trainer.profiling import open_profile
 from trainer.reweigh import Reweighing
+from trainer.runfile import write_run
 from trainer.saving import Saver
 from trainer.schedule import Schedule
+from trainer.sinks import open_sinks
+from trainer.speed import Speed
 from trainer.step import Rows, Step
 from trainer.tensor_files import DamagedError
 from trainer.watch import WAITING, Watch
@@ -82,9 +87,11 @@ class Training:
             router_z=config.loss.router_z,
         )
         self.step = Step(config, self.model, self.optimizer, self.layout, world)
+        self.speed = Speed.of(config, world, data.sequence_length)
         self.metrics = Metrics(
-            config.output / "metrics.jsonl" if world.is_first else None,
+            open_sinks(config) if world.is_first else None,
             self.layout,
+            self.speed,
             num_steps=data.num_steps,
             num_tokens=data.tokens_through(data.num_steps),
         )
@@ -98,18 +105,21 @@ class Training:
             self.checkpoints, config.checkpoint, world, on_progress=self._tell_waiting
         )
         self.reweighing = Reweighing(config, data, world)
+        self.profile = open_profile(config, world, self.model, self.metrics.leave_out)
         self.skips = Skips(config.faults, GuardState())
         self.progress = self._resume()
         self.saved_step = self.progress.step
+        self._losses: tuple[int, dict[str, float]] = (0, {})
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the last step (True), or until any rank is asked to stop (False).
 
         Either way the last step done has a checkpoint afterwards. Raises SkippedError where too
         many updates were left out, NonFiniteError where weights are no numbers, CheckpointError
-        where a checkpoint cannot be written, StoreError where a store cannot be read.
+        where a checkpoint cannot be written, StoreError where a store cannot be read, UsageError
+        where metrics cannot be sent where they are to go.
         """
-        self.metrics.start(self.progress.step, self.data.tokens_through(self.progress.step))
+        self._start_metrics()
         try:
             with self.watch:
                 return self._run(stop)
@@ -117,9 +127,24 @@ class Training:
             self.saver.close()
             self.metrics.close()
 
+    def _start_metrics(self) -> None:
+        """Begin the metrics; what fails on the first rank is an error on all."""
+        step, problem = self.progress.step, ""
+        try:
+            self.metrics.start(step, self.data.tokens_through(step), self.skips.total)
+            if self.world.is_first:
+                write_run(self.config, self.data, self.world, self.speed)
+        except (UsageError, OSError) as error:
+            problem = str(error)
+        if problem := self.world.broadcast_text(problem):
+            raise UsageError(problem)
+
     def _run(self, stop: Callable[[], bool]) -> bool:
         first = self.progress.step + 1
-        for step, batch in self._batches(first):
+        batches = self._batches(first)
+        if self.profile is not None:
+            batches = self.profile.around(batches, first)
+        for step, batch in batches:
             self.watch.at(step, f"{WAITING} for the other ranks")
             digests, stopping = self._share(batch, stopping=stop())
             if stopping:
@@ -127,6 +152,8 @@ class Training:
                 return False
             self.watch.at(step, "forward, backward and update")
             self._update(step, batch, digests)
+            if is_evaluated(self.config.evaluation, step, self.data.num_steps):
+                self._evaluate()
             if step == self.reweighing.next_change(step):
                 self.reweighing.change(step, self._measure)
             if step % self.config.log_every == 0 or step == first:
@@ -244,16 +271,28 @@ class Training:
                 f"batch: {self._show(step)}"
             )
 
-    def _measure(self) -> dict[str, float]:
-        """Held-out loss of each source."""
-        step = self.progress.step
-
-        def tell(source: str) -> None:
-            self.watch.at(step, f"evaluating {source}")
-
-        return source_losses(
-            self.model, self.data.held_out, self.config, self.world, on_progress=tell
+    def _evaluate(self) -> None:
+        """Measure the model on all that there is, and write that after the row of the step."""
+        self._fetch()
+        step, data, began = self.progress.step, self.data, time.perf_counter()
+        found = evaluate(
+            self.model, data.held_out, data.tasks, self.config, self.world, on_progress=self._tell
         )
+        self._losses = (step, {source: found[f"loss/{source}"] for source in data.held_out})
+        seconds = time.perf_counter() - began
+        self.metrics.add_evaluation(step, data.tokens_through(step), found, seconds)
+
+    def _measure(self) -> dict[str, float]:
+        """Held-out loss of each source, measured once a step."""
+        step, losses = self._losses
+        if step == self.progress.step:
+            return losses
+        return source_losses(
+            self.model, self.data.held_out, self.config, self.world, on_progress=self._tell
+        )
+
+    def _tell(self, name: str) -> None:
+        self.watch.at(self.progress.step, f"evaluating {name}")
 
     def _resume(self) -> Progress:
         """Read the latest checkpoint that is whole; say so where that is not the latest one."""
@@ -364,5 +403,6 @@ def describe(config: TrainConfig, data: Data, world: World) -> str:
         f"{total:,} parameters ({active:,} active), {data.num_steps:,} steps, {tokens:,} tokens of "
         f"{', '.join(data.sources)}, order {data.lock.order_hash[:12]}, "
         f"{world.size} x {world.device.type}, {torch.get_num_threads()} threads; "
-        f"{explain(config.loss, config.model.top_k)}"
+        f"{explain(config.loss, config.model.top_k)}; "
+        f"{Speed.of(config, world, data.sequence_length).explain()}"
     )

@@ -5,6 +5,7 @@ an index are known here.
 """
 
 import pickle
+import threading
 import warnings
 from enum import Enum
 from pathlib import Path
@@ -17,6 +18,9 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.state_dict_loader import load as load_tensors
 
 from dolmix.errors import LockError
+
+_WARNINGS = threading.Lock()
+"""Which warnings are shown is up to the process, not the thread, and several read weights."""
 
 
 class CheckpointError(LockError):
@@ -35,7 +39,7 @@ def load(path: Path, tensors: dict[str, Tensor], *, alone: bool = False) -> None
     """
     reader = _TensorReader(path, _read_index(path))
     try:
-        with warnings.catch_warnings():  # that one process reads is meant
+        with _WARNINGS, warnings.catch_warnings():  # that one process reads is meant
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             load_tensors(tensors, storage_reader=reader, no_dist=alone)
     except CheckpointException as error:

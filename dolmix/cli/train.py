@@ -19,21 +19,56 @@ from typing import Annotated, Literal
 
 import typer
 
-from dolmix.cli.options import Overrides
+from dolmix.cli.options import AsJson, Overrides
 
 TrainFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Training file (YAML).")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say parameters, memory, steps and time; start nothing.")
+]
+TokensPerS = Annotated[
+    float | None, typer.Option(help="With --dry-run: speed of one process, for the time.")
+]
 INTERRUPTED = 130
 STOP_S = 600
 """Seconds that torchrun leaves the processes to write a checkpoint when it is stopped itself."""
 
 
-def train(config: TrainFile, overrides: Overrides = None) -> None:
+def train(
+    config: TrainFile,
+    overrides: Overrides = None,
+    *,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    tokens_per_s: TokensPerS = None,
+) -> None:
     """Train a model on a lock; the same command goes on from the latest checkpoint.
 
     Example: dolmix train configs/train/quickstart.yaml max_steps=100
     """
     _require_torch()
+    if dry_run:
+        raise typer.Exit(forecast(config, overrides or (), tokens_per_s, as_json=as_json))
+    _refuse({"--json": as_json, "--tokens-per-s": tokens_per_s is not None})
     raise typer.Exit(launch(config, overrides or ()))
+
+
+def forecast(
+    config: Path, overrides: Sequence[str], tokens_per_s: float | None, *, as_json: bool
+) -> int:
+    """Have one process say what the run would be; returns its exit code."""
+    options = ["--json"] if as_json else []
+    if tokens_per_s is not None:
+        options += ["--tokens-per-s", str(tokens_per_s)]
+    command = [sys.executable, "-m", "trainer", str(config), *overrides, "--dry-run", *options]
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - our own interpreter
+
+
+def _refuse(given: dict[str, bool]) -> None:
+    """Raise UsageError for options that mean nothing without --dry-run."""
+    from dolmix.errors import UsageError
+
+    if alone := [name for name, wanted in given.items() if wanted]:
+        raise UsageError(f"{' and '.join(alone)}: with --dry-run only")
 
 
 def launch(config: Path, overrides: Sequence[str]) -> int:

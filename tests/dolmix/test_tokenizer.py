@@ -106,6 +106,17 @@ def test_ids_of_a_document_do_not_depend_on_its_neighbours(
     assert ids(tokenizer, *texts) == (alone or [[]])
 
 
+def test_texts_alone_have_the_ids_of_documents_without_eos(
+    spec: dict[str, Any], save: Callable[..., Path]
+) -> None:
+    """What questions are encoded by gives what documents get, but for the EOS, empty ones too."""
+    tokenizer = load(save(spec))
+    texts = ["a b", "", f"text {EOS} text", " a"]
+    found = [row.tolist() for row in tokenizer.encode_texts(texts)]
+    assert found == [row[:-1] for row in ids(tokenizer, *texts)]
+    assert tokenizer.encode_texts([]) == []
+
+
 def test_slices_cover_every_document_once() -> None:
     """Slices are few documents and few bytes, in order; an oversized document is alone."""
     texts = TextBatch.of(["x" * n for n in (5, 0, 3 << 20, 1, 1 << 20, 1 << 20, 7)] + [""] * 300)

@@ -24,14 +24,30 @@ from trainer.parallel import join_world
 
 VOCAB = 61
 LENGTH = 12
+PIN = TokenizerPin(
+    digest="0" * 64,
+    largest_id=VOCAB - 1,
+    eos="<eos>",
+    eos_id=0,
+    unk_id=None,
+    specials={"<eos>": 0},
+)
 
 
 def write_store(
-    folder: Path, source: str, num_tokens: int, seed: int, *, repeated: int = 0
+    folder: Path,
+    source: str,
+    num_tokens: int,
+    seed: int,
+    *,
+    repeated: int = 0,
+    pin: TokenizerPin = PIN,
+    num_bytes: int | None = None,
 ) -> Path:
     """Commit a store of documents of 2 to 40 tokens that count upwards: a model can learn it.
 
-    Before them goes one of `repeated` tokens that are all the same.
+    Before them goes one of `repeated` tokens that are all the same. Its texts had `num_bytes`, as
+    many as there are tokens unless given.
     """
     rng = np.random.default_rng(seed)
     lengths = [repeated] if repeated else []
@@ -52,30 +68,29 @@ def write_store(
             "record": list(range(count)),
         }
     )
-    pin = TokenizerPin(
-        digest="0" * 64,
-        largest_id=VOCAB - 1,
-        eos="<eos>",
-        eos_id=0,
-        unk_id=None,
-        specials={"<eos>": 0},
-    )
+    size = len(tokens) if num_bytes is None else num_bytes
     path = folder / f"{source}@1"
     with StoreWriter(
         path, source=source, version=1, tokenizer=pin, special_in_text="plain", parents=[]
     ) as writer:
-        writer.append(tokens.astype(np.uint16), np.asarray(lengths), documents, len(tokens))
+        writer.append(tokens.astype(np.uint16), np.asarray(lengths), documents, size)
         writer.commit()
     return path
 
 
 def write_lock(
-    folder: Path, *, seed: int = 5, steps: int = 12, batch: int = 8, length: int = LENGTH
+    folder: Path,
+    *,
+    seed: int = 5,
+    steps: int = 12,
+    batch: int = 8,
+    length: int = LENGTH,
+    pin: TokenizerPin = PIN,
 ) -> Path:
     """Resolve a mix of two small stores to a lock of `steps` steps of `batch` instances."""
     for number, source in enumerate(("code", "web")):
         if not (folder / f"{source}@1").exists():
-            write_store(folder, source, 100 * length, number)
+            write_store(folder, source, 100 * length, number, pin=pin)
     mix = {
         "name": "tiny",
         "seed": seed,

@@ -22,6 +22,7 @@ from trainer import tensor_files
 from trainer.checkpoint import complete, is_due, kept, prune, read_meta, remove_leftovers
 from trainer.config import CheckpointConfig, KeepConfig, TrainConfig
 from trainer.parallel import join_world
+from trainer.speed import CLOCKED
 from trainer.tensor_files import CheckpointError, load
 
 ONE = CheckpointConfig(keep=KeepConfig(recent=1))
@@ -212,7 +213,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     train(configure("whole", max_steps=6))
     first, second = (
         [
-            json.loads(line) | {"tokens_per_s": 0}
+            json.loads(line) | dict.fromkeys(CLOCKED)
             for line in (output / "metrics.jsonl").read_text().splitlines()
         ]
         for output in (config.output, config.output.with_name("whole"))

@@ -22,6 +22,7 @@ from trainer.data import Data
 from trainer.evals import source_losses
 from trainer.loop import Training
 from trainer.parallel import join_world
+from trainer.speed import CLOCKED
 
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., bool]
@@ -40,7 +41,7 @@ def dynamic(
     def build(output: str = "out", **changes: Any) -> TrainConfig:
         settings = {
             "optimizer": {"lr": 2e-2},
-            "evaluation": {"stores": paths, "instances": 7},
+            "evaluation": {"stores": paths, "tokens": 7 * 12},
             "dynamic": {"every_steps": 4, "references": REFERENCES},
         }
         return configure(output, **(settings | changes))
@@ -56,7 +57,7 @@ def records(config: TrainConfig) -> tuple[LedgerRecord, ...]:
 def metrics(config: TrainConfig) -> list[dict[str, Any]]:
     """Read a run's metrics without what depends on the clock."""
     text = (config.output / "metrics.jsonl").read_text()
-    return [json.loads(line) | {"tokens_per_s": 0} for line in text.splitlines()]
+    return [json.loads(line) | dict.fromkeys(CLOCKED) for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("rule", ["code", "paper"])

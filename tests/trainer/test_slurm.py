@@ -19,6 +19,7 @@ case $1 in
 esac""",
     # Two machines of two tasks; ends with the highest code, passes SIGTERM on, as srun does.
     "srun": """
+[ "$ENDS" = killed ] && exit 143
 shift
 trap 'kill -TERM "${tasks[@]}"' TERM
 for n in 0 1 2 3; do SLURM_PROCID=$n SLURM_LOCALID=$((n % 2)) "$@" & tasks+=($!); done
@@ -81,6 +82,14 @@ def test_only_an_interrupted_run_queues_again(
     """130 says that there is a checkpoint to go on from; whatever else ends the job for good."""
     assert submitted(str(code)).wait(30) == code
     assert (tmp_path / "scontrol").exists() == queues
+
+
+def test_a_run_that_slurm_kills_ends_the_job(
+    submitted: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    """143 of srun itself is the end of the run, not a signal to the script: no waiting for more."""
+    assert submitted("killed").wait(30) == 143
+    assert not (tmp_path / "scontrol").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])

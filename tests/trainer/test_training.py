@@ -17,6 +17,7 @@ from trainer.config import TrainConfig
 from trainer.data import Data
 from trainer.loop import NonFiniteError, Training
 from trainer.parallel import join_world
+from trainer.speed import CLOCKED
 
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., bool]
@@ -26,7 +27,8 @@ def metrics(output: Path) -> list[dict[str, Any]]:
     """Read a run's metrics without what depends on the clock."""
     lines = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["tokens_per_s"]
+        for name in CLOCKED:
+            line.pop(name, None)
     return lines
 
 

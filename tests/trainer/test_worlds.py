@@ -13,6 +13,7 @@ from zygote import Run, Zygote, wait_for
 from dolmix.order import verify_log
 from trainer.checkpoint import complete, read_meta
 from trainer.config import TrainConfig
+from trainer.speed import CLOCKED
 
 Start = Callable[..., Run]
 
@@ -37,7 +38,8 @@ def lines(output: Path) -> list[dict[str, Any]]:
     file = output / "metrics.jsonl"
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     for line in found:
-        del line["tokens_per_s"]
+        for name in CLOCKED:
+            line.pop(name, None)
     return found
 
 
@@ -153,13 +155,27 @@ def test_two_replicas_train_what_two_shards_do(start: Start, quick_folder: Path)
 
 
 @pytest.mark.e2e
+def test_gradients_added_once_a_step_are_those_of_every_microbatch(
+    start: Start, quick_folder: Path
+) -> None:
+    """`comm: step` with four microbatches on each of two ranks trains what `comm: micro` does."""
+    for comm in ("micro", "step"):
+        settings = {"max_steps": 4, "microbatch": 1, "parallel": {"comm": comm}}
+        assert start(comm, 2, **settings).wait() == [0, 0]
+    for a, b in zip(lines(quick_folder / "micro"), lines(quick_folder / "step"), strict=True):
+        assert a["chain"] == b["chain"]
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.e2e
 def test_changed_weights_reach_every_rank(
     start: Start, quick_folder: Path, lock: Path, stores: Callable[..., Path]
 ) -> None:
     """Two processes change weights alike, one goes on: the proof is that of lock and ledger."""
     held_out = {name: str(stores(quick_folder, name, 200, 70)) for name in ("code", "web")}
     settings = {
-        "evaluation": {"stores": held_out, "instances": 5},
+        "evaluation": {"stores": held_out, "tokens": 5 * 12},
         "dynamic": {"every_steps": 4, "references": {"code": 3.0, "web": 4.3}},
     }
     assert start("dynamic", 2, max_steps=6, **settings).wait() == [0, 0]
