@@ -17,15 +17,10 @@ import numpy as np
 
 from dolmix.document import I32Array, I64Array, U8Array
 from dolmix.errors import FilterError
+from dolmix.text.fasttext_lookup import pruned_lookup, whole_lookup
 from dolmix.text.fasttext_tables import HIERARCHICAL, LOSSES, F32Array, Tables
 from dolmix.text.fasttext_tree import build_tree, no_tree
-from dolmix.text.fasttext_words import (
-    dictionary_of,
-    fill_buckets,
-    find_entries,
-    find_entry,
-    hash_bytes,
-)
+from dolmix.text.fasttext_words import Dictionary, dictionary_of, find_entries, word_hash
 
 MAGIC, NEWEST, OLDEST, SUPERVISED = 793712314, 12, 11, 3
 CENTROIDS = 256
@@ -34,6 +29,7 @@ MOST_CHARS = 64
 EXPAND_BYTES = 1 << 26
 """A quantised matrix up to this size is expanded, once a process; a larger one stays codes."""
 END_OF_TEXT = b"</s>"
+LABEL_PREFIX = "__label__"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +70,11 @@ class _Counts(NamedTuple):
 
 
 class _Entries(NamedTuple):
-    """Where the text of each entry stands, its bytes, and (L,) how often each label was seen."""
+    """Where each entry's text stands, its bytes, the labels, and (L,) how often each was seen."""
 
     starts: I64Array
     sizes: I32Array
+    labels: tuple[str, ...]
     labels_seen: I64Array
 
 
@@ -139,21 +136,16 @@ def read_model(path: Path) -> Model:
     args = _read_args(reader)
     counts = _read_counts(reader)
     entries = _read_entries(reader, counts)
-    buckets = _read_buckets(reader, counts.kept, args)
+    pairs = _read_pairs(reader, counts.kept, args)
     quantised = _read_flag(reader, "kind of the input matrix")
     if counts.kept >= 0 and not quantised:
         raise reader.refuse("its buckets are pruned though it is not quantised")
     inputs = _read_matrix(reader, "input matrix", quantised=quantised)
     quantised &= _read_flag(reader, "kind of the output matrix")
     outputs = _read_matrix(reader, "output matrix", quantised=quantised)
-    _check_shapes(reader, args, counts, (inputs, outputs), buckets)
-    tables = _tables(reader, args, counts, entries, (inputs, outputs, buckets))
-    texts = zip(entries.starts[counts.words :], entries.sizes[counts.words :], strict=True)
-    labels = tuple(
-        reader.bytes[start : start + size].tobytes().decode("utf-8", "replace")
-        for start, size in texts
-    )
-    return Model(labels, LOSSES[args.loss], tables)
+    _check_shapes(reader, args, counts, (inputs, outputs), pairs)
+    tables = _tables(reader, args, counts, entries, (inputs, outputs, pairs))
+    return Model(entries.labels, LOSSES[args.loss], tables)
 
 
 def _read_flag(reader: _Reader, what: str) -> bool:
@@ -205,18 +197,21 @@ def _read_entries(reader: _Reader, counts: _Counts) -> _Entries:
     if kinds[: counts.words].any() or (kinds[counts.words :] != 1).any():
         raise reader.refuse("words and labels are mixed in its dictionary")
     reader.at = end
-    return _Entries(starts, sizes, seen[counts.words :])
+    texts = zip(starts[counts.words :], sizes[counts.words :], strict=True)
+    labels = tuple(
+        reader.bytes[start : start + size].tobytes().decode("utf-8", "replace")
+        for start, size in texts
+    )
+    return _Entries(starts, sizes, labels, seen[counts.words :])
 
 
-def _read_buckets(reader: _Reader, kept: int, args: _Args) -> I32Array:
-    """Where the vectors of kept buckets are, see `Tables.buckets`."""
-    if kept < 0:
-        return np.zeros(0, np.int32)
-    pairs = reader.take(8 * kept, "list of kept buckets").view("<i4").astype(np.int32)
-    buckets = np.zeros(max(args.bucket, 1), np.int32)  # a page that nobody writes to costs nothing
-    if not fill_buckets(pairs.reshape(-1, 2), buckets):
+def _read_pairs(reader: _Reader, kept: int, args: _Args) -> I32Array:
+    """(K, 2) int32: each kept bucket, and its row after those of the words."""
+    pairs = reader.take(8 * max(kept, 0), "list of kept buckets").view("<i4").astype(np.int32)
+    pairs = pairs.reshape(-1, 2)
+    if kept > 0 and (pairs.min() < 0 or pairs[:, 0].max() >= args.bucket):
         raise reader.refuse(f"its list of kept buckets leaves the {args.bucket:,} that there are")
-    return buckets
+    return pairs
 
 
 def _read_matrix(reader: _Reader, what: str, *, quantised: bool) -> _Matrix:
@@ -264,11 +259,11 @@ def _check_shapes(
     args: _Args,
     counts: _Counts,
     matrices: tuple[_Matrix, _Matrix],
-    buckets: I32Array,
+    pairs: I32Array,
 ) -> None:
     """Refuse a model of which a text could ask for a vector that the file does not have."""
     inputs, outputs = matrices
-    ngrams = args.bucket if counts.kept < 0 else int(buckets.max(initial=0))
+    ngrams = args.bucket if counts.kept < 0 else int(pairs[:, 1].max(initial=-1)) + 1
     has_ngrams = args.word_ngrams > 1 or args.maxn >= max(args.minn, 1)
     needed = counts.words + (ngrams if has_ngrams else 0)
     if inputs.num_rows < needed or inputs.num_columns != args.dim:
@@ -290,12 +285,16 @@ def _tables(
     entries: _Entries,
     parts: tuple[_Matrix, _Matrix, I32Array],
 ) -> Tables:
-    inputs, outputs, buckets = parts
+    inputs, outputs, pairs = parts
     words = dictionary_of(reader.bytes, entries.starts, entries.sizes)
-    mark = np.frombuffer(END_OF_TEXT, np.uint8)
-    end = int(find_entry(mark, 0, mark.size, hash_bytes(mark, 0, mark.size), words))
-    shape = [counts.words, counts.labels, args.bucket, args.minn, args.maxn]
-    shape += [args.word_ngrams, args.loss, end if end < counts.words else -1, inputs.piece]
+    lookup, order = whole_lookup(counts.words, args.bucket), np.arange(0)
+    if counts.kept >= 0:
+        lookup, order = pruned_lookup(counts.words, args.bucket, pairs)
+        inputs = inputs._replace(codes=inputs.codes[order], norms=inputs.norms[order])
+    most = args.maxn if args.maxn >= max(args.minn, 1) else 0
+    shape = [counts.words, counts.labels, args.bucket, args.minn, most, args.word_ngrams]
+    is_odd = not all(label.startswith(LABEL_PREFIX) for label in entries.labels)
+    shape += [args.loss, _row_of_end(words, counts.words, order), inputs.piece, is_odd]
     rows, codes = inputs.dense, inputs.codes
     if len(codes) and 4 * inputs.num_rows * inputs.num_columns <= EXPAND_BYTES:
         rows, codes = _expanded(inputs) * inputs.norms[:, None], codes[:0]
@@ -305,8 +304,7 @@ def _tables(
     tables = Tables(
         shape=np.array(shape, np.int64),
         words=words,
-        buckets=buckets,
-        kept=np.packbits(buckets > 0, bitorder="little") if buckets.size else np.zeros(0, np.uint8),
+        lookup=lookup,
         rows=rows,
         codes=codes,
         centroids=inputs.centroids,
@@ -319,9 +317,17 @@ def _tables(
     return tables
 
 
+def _row_of_end(words: Dictionary, num_words: int, order: I64Array) -> int:
+    """Row of `</s>`, which ends every text; -1 where it is no word of the model."""
+    of_size = words.sizes[:num_words] == len(END_OF_TEXT)
+    found = np.flatnonzero(of_size & (words.hashes[:num_words] == word_hash(END_OF_TEXT)))
+    # a pruned model's words come last
+    return int(found[0]) + max(0, order.size - num_words) if found.size else -1
+
+
 def _expanded(matrix: _Matrix) -> F32Array:
     """(R, D) float32: every row put together from its pieces, without its norm."""
-    rows = np.empty((matrix.num_rows, matrix.num_columns), np.float32)
+    rows = np.empty((len(matrix.codes), matrix.num_columns), np.float32)
     for n in range(matrix.codes.shape[1]):
         first = n * matrix.piece
         stop = min(first + matrix.piece, matrix.num_columns)

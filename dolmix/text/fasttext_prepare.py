@@ -17,6 +17,7 @@ from dolmix.text.classifier_text import TRAINING_TEXTS, WIDE
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.fasttext_kernel import Spans
 from dolmix.text.phrases import lower_points
+from dolmix.text.shape_words import with_shape_words
 
 RUST_SPACES = frozenset("\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | {
     chr(point) for point in range(0x2000, 0x200B)
@@ -83,6 +84,9 @@ def prepared(spans: Spans, name: str) -> tuple[Spans, BoolArray]:
     left = np.zeros(count, np.bool_)
     if name == "datatrove":  # the model takes a newline for the white space that it is
         return spans, left
+    if name == "shaped":
+        plain, left = prepared(spans, "spaced")
+        return with_shape_words(spans, plain, left), left
     room = GROWTH * int((spans.stops - spans.starts).sum())
     ends, out = np.zeros(count + 1, np.int64), np.empty(room, np.uint8)
     fill_prepared(spans, preparation(name), (out, ends), left)

@@ -7,7 +7,6 @@ package, which would read a copy of it into each process.
 """
 
 import logging
-import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,14 +16,14 @@ import numpy as np
 
 from dolmix.document import I32Array, I64Array, TextBatch
 from dolmix.errors import FilterError
-from dolmix.text.fasttext_cache import empty_cache
-from dolmix.text.fasttext_kernel import Spans, Sum, score_spans
-from dolmix.text.fasttext_model import read_model
+from dolmix.text.fasttext_kernel import Spans, score_spans
+from dolmix.text.fasttext_model import LABEL_PREFIX, read_model
 from dolmix.text.fasttext_prepare import PREPARATIONS, prepared
 from dolmix.text.fasttext_scores import Scores, room_for
+from dolmix.text.fasttext_stretch import empty_stretch
+from dolmix.text.fasttext_sums import Sum
 from dolmix.text.fasttext_tables import SHAPE_NGRAMS, F32Array
 
-LABEL_PREFIX = "__label__"
 CLOSE = 1e-6
 """How far the kernel's probabilities may be from the package's."""
 CHECKED_BYTES = 1 << 28
@@ -59,7 +58,6 @@ class FastText:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._own = threading.local()
         self._package: Any = None
         self._model = read_model(path)
         self._place = {label: n for n, label in enumerate(self._model.labels)}
@@ -126,9 +124,7 @@ class FastText:
             wanted,
             np.zeros((count, wanted.size), np.float32),
         )
-        if not hasattr(self._own, "cache"):
-            self._own.cache = empty_cache()
-        score_spans(spans, tables, total, self._own.cache, (room_for(tables, most), scores))
+        score_spans(spans, tables, total, empty_stretch(tables), (room_for(tables, most), scores))
         return Answers(scores.labels, scores.probs, scores.chances)
 
     def _by_package(self, spans: Spans, text: str, most: int, wanted: I64Array) -> Answers:

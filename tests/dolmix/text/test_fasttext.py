@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dolmix.text.fasttext_kernel import END_HASH
 from dolmix.text.fasttext_model import read_model
 from dolmix.text.fasttext_prepare import PREPARATIONS, prepared
 from dolmix.text.fasttext_scorer import FastText, spans_of
+from dolmix.text.fasttext_stretch import CHARACTERS
 from dolmix.text.fasttext_tree import build_tree
 from dolmix.text.fasttext_words import hash_bytes
 
@@ -176,15 +178,45 @@ def test_hashes_are_of_signed_bytes(word: bytes) -> None:
     assert hashed(b"</s>") == END_HASH
 
 
-def test_a_full_cache_changes_nothing(lid_model: Path) -> None:
-    """More words than the cache has room for, twice over, and the answers stay."""
-    model = FastText(lid_model)
-    texts = [" ".join(f"w{n}ö{n * k}" for n in range(40_000)) for k in (1, 3)] + ["a b"] * 3
-    first = model.ask(spans_of(TextBatch.of(texts)), text="datatrove")
-    again = model.ask(spans_of(TextBatch.of(texts[::-1])), text="datatrove")
-    assert (first.probs == again.probs[::-1]).all()
-    alone = FastText(lid_model).ask(spans_of(TextBatch.of(texts[1:2])), text="datatrove")
-    assert alone.probs[0, 0] == first.probs[1, 0]
+@pytest.mark.parametrize("letter", ["a", "ö", "长", "😀"])
+def test_words_and_texts_of_any_length(model_path: Path, letter: str) -> None:
+    """Words that end before, at and behind the end of a stretch, or fill some, alone and mixed."""
+    model = fasttext_scorer.open_model(str(model_path))
+    sizes = [*range(CHARACTERS - 8, CHARACTERS + 3), 2 * CHARACTERS - 5, 3 * CHARACTERS + 1]
+    runs = ["".join(chr(ord(letter) + n % 5) for n in range(size)) for size in sizes]
+    texts = runs + [f"das {run} ist <{run}> words {run[:70]}" for run in runs]
+    texts += [("das ist " * 200)[: CHARACTERS - n] + " " + runs[0] for n in range(6)]
+    found = model.ask(spans_of(TextBatch.of(texts)), text="datatrove")
+    for n, expected in enumerate(package_answers(model_path, texts, 1)):
+        ((label, prob),) = expected.items()
+        assert model.labels[found.labels[n, 0]] == label.removeprefix("__label__")
+        assert found.probs[n, 0] == pytest.approx(prob, abs=1e-6)
+
+
+def test_labels_with_a_prefix_of_their_own(tmp_path: Path) -> None:
+    """Their words count for nothing in a text, though they do not start with `__label__`."""
+    path = trained("own labels", tmp_path)
+    model = FastText(path)
+    assert model._package is None
+    texts = ["das @en ist", "das ist", "@en", "@zz words", "das __label__en ist"]
+    found = model.ask(spans_of(TextBatch.of(texts)), text="datatrove")
+    expected = [next(iter(a.items())) for a in package_answers(path, texts, 1)]
+    assert [model.labels[n] for n in found.labels[:, 0]] == [label for label, _ in expected]
+    assert found.probs[:, 0] == pytest.approx([prob for _, prob in expected], abs=1e-6)
+    assert found.probs[0, 0] == found.probs[1, 0]
+
+
+def test_two_threads_get_the_answers_of_one(lid_model: Path) -> None:
+    """One model, asked by two threads at the same time, says what it says to one."""
+    model = fasttext_scorer.open_model(str(lid_model.resolve()))
+    texts = [f"{piece} number{n} words larger than" for n in range(300) for piece in PIECES]
+    batches = [spans_of(TextBatch.of(texts[n::4])) for n in range(4)]
+    alone = [model.ask(batch, text="dolma", most=2) for batch in batches]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda batch: model.ask(batch, text="dolma", most=2), batches * 3))
+    for one, other in zip(alone * 3, both, strict=True):
+        assert (one.labels == other.labels).all()
+        assert (one.probs == other.probs).all()
 
 
 def test_a_damaged_file_is_refused(model_path: Path, tmp_path: Path) -> None:
