@@ -15,17 +15,37 @@ MISREAD = {
     "e": "c", "c": "e", "l": "1", "i": "l", "o": "0", "m": "rn", "n": "ri", "h": "b", "s": "5",
     "a": "o", "t": "f", "g": "9", "u": "v", "d": "cl", "f": "t", "r": "i",
 }  # fmt: skip
+STOPS = ".!?\u3002\uff01\uff1f\u061f\u06d4\u0964\u2026"
 SIGNS = "~|^_*\\=<>#"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def shuffle_words(rng: random.Random, words: list[str]) -> list[str]:
-    """Put all words in another order, or those of each run of 5 to 12."""
+    """Put all words in another order, or those of each run of 5 to 12, or of each sentence."""
+    if rng.random() < 0.25:
+        return _shuffle_sentences(rng, words)
     size = rng.choice((len(words), 5, 8, 12))
     parts = [words[n : n + size] for n in range(0, len(words), max(1, size))]
     for part in parts:
         rng.shuffle(part)
     return [word for part in parts for word in part]
+
+
+def _shuffle_sentences(rng: random.Random, words: list[str]) -> list[str]:
+    """Shuffle each sentence, whose first letter and last sign stay where they were."""
+    made, start = [], 0
+    for stop in [n + 1 for n, word in enumerate(words) if word[-1] in STOPS] + [len(words)]:
+        part = words[start:stop]
+        if len(part) > 2:
+            end = part[-1][-1] if part[-1][-1] in STOPS else ""
+            part[-1] = part[-1].removesuffix(end)
+            part[0] = part[0].lower()
+            rng.shuffle(part)
+            part = [word for word in part if word] or [""]
+            part[0], part[-1] = part[0].capitalize(), part[-1] + end
+        made += part
+        start = stop
+    return made
 
 
 def swap_neighbours(rng: random.Random, words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pages that scripts/train_default_models.py makes: adverts and plain pages in 21 languages.
+"""Pages that scripts/train_default_models.py makes: adverts and plain pages in 30 languages.
 
 Sentences, labels, menus and words come from `classifier_texts/<language>.txt`, written for this.
 Either kind of page has prose, menus and numbers, so that neither a language nor a layout says
@@ -16,11 +16,13 @@ TEXTS = Path(__file__).resolve().parent / "classifier_texts"
 Lists: TypeAlias = Mapping[str, Sequence[str]]
 
 MONEY = {
-    "ar": ("ريال", "$"), "ca": ("€",), "de": ("€", "EUR"), "en": ("$", "£", "USD"),
-    "es": ("€", "$"), "fa": ("تومان",), "fi": ("€",), "fr": ("€",), "hi": ("₹", "रुपये"),
-    "id": ("Rp",), "it": ("€",), "ja": ("円", "¥"), "nl": ("€",), "no": ("kr", "NOK"),
-    "pl": ("zł",), "pt": ("R$", "€"), "ru": ("руб.", "₽"), "sv": ("kr", "SEK"),
-    "tr": ("TL", "₺"), "ur": ("روپے", "Rs"), "zh": ("元", "￥"),
+    "ar": ("ريال", "$"), "ca": ("€",), "cs": ("Kč",), "da": ("kr.", "DKK"), "de": ("€", "EUR"),
+    "el": ("€",), "en": ("$", "£", "USD"), "es": ("€", "$"), "fa": ("تومان",), "fi": ("€",),
+    "fr": ("€",), "hi": ("₹", "रुपये"), "hu": ("Ft",), "id": ("Rp",), "it": ("€",),
+    "ja": ("円", "¥"), "ko": ("원", "₩"), "nl": ("€",), "no": ("kr", "NOK"), "pl": ("zł",),
+    "pt": ("R$", "€"), "ro": ("lei", "RON"), "ru": ("руб.", "₽"), "sv": ("kr", "SEK"),
+    "th": ("บาท",), "tr": ("TL", "₺"), "uk": ("грн", "₴"), "ur": ("روپے", "Rs"),
+    "vi": ("đ", "VNĐ"), "zh": ("元", "￥"),
 }  # fmt: skip
 BRANDS = (
     "Novara", "Kelmont", "Brixo", "Sunvale", "Ardenta", "Veltrix", "Homely", "Lumeo", "Tekra",
@@ -29,8 +31,11 @@ BRANDS = (
 NUMBERS = (2, 3, 4, 5, 7, 8, 10, 12, 14, 15, 18, 19, 20, 24, 25, 30, 50, 100, 150, 200, 500)
 SLOTS = re.compile(r"\{(\w+)\}")
 LISTED = {"p": "products", "s": "services", "c": "places", "t": "topics"}
-UNSPACED = ("ja", "zh")
+UNSPACED = ("ja", "th", "zh")
 HELD_OUT_OF, HELD_OUT = 8, 5
+WORDS_ALONE, SHARED = 0.4, 0.3
+"""Share of pages that are words without sentences, and of the words in these that either kind of
+page has."""
 
 
 def languages() -> list[str]:
@@ -54,16 +59,33 @@ def read_lists(lang: str, part: str) -> dict[str, list[str]]:
         lists[heading] = [
             t for n, t in kept if (n % HELD_OUT_OF == HELD_OUT) == (part == "held out")
         ]
+    ads, plain = (set(" ".join(lists[name]).lower().split()) for name in ("ads", "plain"))
+    lists["shared"] = sorted(word for word in ads & plain if "{" not in word)
     return lists
 
 
-def make_page(rng: random.Random, lang: str, lists: Lists, *, advert: bool) -> str:
-    """Make one page, of a line or of a thousand words."""
-    page = _Page(rng, lang, lists)
+def make_page(
+    rng: random.Random, lang: str, lists: Lists, *, advert: bool, alone: bool = True
+) -> str:
+    """Make one page, of a line or of a thousand words.
+
+    alone  whether words that are no sentences may be all of it
+    """
+    page, heading = _Page(rng, lang, lists), "ad_words" if advert else "plain_words"
+    if alone and rng.random() < WORDS_ALONE:
+        return page.words_alone(heading)
     parts = page.advert() if advert else page.plain()
     if rng.random() < 0.6:
-        page.add_words(parts, "ad_words" if advert else "plain_words")
+        page.add_words(parts, heading)
     return rng.choice(("\n", "\n", "\n\n", " ", " ")).join(parts)
+
+
+def make_prose(rng: random.Random, lang: str, lists: Lists) -> str:
+    """Make a text of sentences alone, one or thirty."""
+    count = rng.choice((1, 2, 3, 4, 6, 9, 14, 20, 30))
+    page, found = _Page(rng, lang, lists), [*lists["ads"], *lists["plain"], *lists["plain"]]
+    drawn = dict.fromkeys(rng.sample(found, min(count, len(found))))
+    return " ".join(page.fill(sentence) for sentence in drawn)
 
 
 class _Page:
@@ -71,6 +93,12 @@ class _Page:
 
     def __init__(self, rng: random.Random, lang: str, lists: Lists) -> None:
         self.rng, self.lang, self.lists = rng, lang, lists
+
+    def words_alone(self, heading: str) -> str:
+        words = self.rng.choices(self.lists[heading], k=self.rng.choice((4, 8, 15, 30)))
+        shared = self.lists["shared"] or words
+        words = [self.rng.choice(shared) if self.rng.random() < SHARED else w for w in words]
+        return ("" if self.lang in UNSPACED else " ").join(words)
 
     def some(self, heading: str, count: int) -> list[str]:
         return [self.fill(self.rng.choice(self.lists[heading])) for _ in range(count)]

@@ -1,7 +1,8 @@
 """A threshold from one's own data: `dolmix classifier calibrate`.
 
-The limit is the quantile that a run finds for `drop_worst_frac` (`Quantile`), from a keyed half of
-the documents; the other half tells what share the limit drops of documents it was not made from.
+The limit is the quantile that a run finds for `drop_worst_frac` (`Quantile`) in all documents. How
+well such a limit holds on others, keyed halves tell: each is judged by the limit of the other, so
+every document by a limit found without it.
 """
 
 from collections.abc import Iterator
@@ -46,24 +47,28 @@ class Calibration(Schema):
 
 
 def calibrate(model: Path, config: Calibration) -> dict[str, Any]:
-    """Find the threshold that drops `frac` of the documents, and check it on the other half.
+    """Find the threshold that drops `frac` of the documents, and check it on halves not used.
 
-    Raises DataError for fewer than two documents.
+    `held_out_dropped_frac` is the share of all documents that go when each half is judged by the
+    limit of the other; `held_out_halves` are the shares of the two, each of which chance alone
+    moves by about `held_out_error` (one standard error). Raises DataError for fewer than two
+    documents.
     """
     asked = Evaluation(rows=(), positive=config.positive, text=config.text)
     target, _ = target_of(model, asked)
     scorer, prepare = Scorer(model, target.positive), TRAINING_TEXTS[target.text]
-    halves: tuple[list[str], list[str]] = ([], [])
+    texts: tuple[list[str], list[str]] = ([], [])
     for name, text in _documents(config):
-        halves[_half(name, config.seed)].append(prepare(text))
-    made, checked = (scorer.scores(half) for half in halves)
-    if not made.size or not checked.size:
+        texts[_half(name, config.seed)].append(prepare(text))
+    first, second = (scorer.scores(half) for half in texts)
+    if not first.size or not second.size:
         raise DataError(
-            f"{', '.join(config.inputs)}: {made.size + checked.size} documents, too few to cut in "
-            "two halves and calibrate on one"
+            f"{', '.join(config.inputs)}: {first.size + second.size} documents, too few to cut in "
+            "two halves and check one by the other"
         )
     worst = config.worst or target.worst
-    found = threshold_of(made, frac=config.frac, worst=worst)
+    every = np.concatenate([first, second])
+    found = threshold_of(every, frac=config.frac, worst=worst)
     return {
         "model": str(model),
         "digest": file_digest(model),
@@ -72,10 +77,30 @@ def calibrate(model: Path, config: Calibration) -> dict[str, Any]:
         "frac": config.frac,
         "worst": worst,
         "threshold": found,
-        "documents": int(made.size),
-        "dropped_frac": dropped(made, found, worst=worst),
-        "held_out_documents": int(checked.size),
-        "held_out_dropped_frac": dropped(checked, found, worst=worst),
+        "documents": int(every.size),
+        "dropped_frac": dropped(every, found, worst=worst),
+        **held_out_shares(first, second, frac=config.frac, worst=worst),
+    }
+
+
+def held_out_shares(
+    first: F64Array, second: F64Array, *, frac: float, worst: Literal["low", "high"]
+) -> dict[str, Any]:
+    """Judge each half, of N and M > 0 scores, by the limit of the other.
+
+    The error is that of a share of M found at a quantile of N others, both drawn by chance:
+    sqrt(frac (1 - frac) (1 / N + 1 / M)). What one half has too many the other has too few, so the
+    share of both together is far closer.
+    """
+    halves = [
+        dropped(checked, threshold_of(made, frac=frac, worst=worst), worst=worst)
+        for made, checked in ((second, first), (first, second))
+    ]
+    sizes = np.array([first.size, second.size])
+    return {
+        "held_out_dropped_frac": float(np.average(halves, weights=sizes)),
+        "held_out_halves": halves,
+        "held_out_error": float(np.sqrt(frac * (1 - frac) * (1 / sizes).sum())),
     }
 
 

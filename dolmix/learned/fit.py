@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from dolmix.config import Schema
-from dolmix.document import F64Array
+from dolmix.document import F64Array, TextBatch
 from dolmix.errors import DataError, FilterError
 from dolmix.files.commit import new_file
 
@@ -74,41 +74,30 @@ def fit(rows: Iterable[tuple[str, str]], fitting: Fitting, output: Path) -> None
 
 
 class Scorer:
-    """A trained classifier with the label whose probability is the score."""
+    """A trained classifier with the label whose probability is the score: what the filter sees."""
 
     def __init__(self, path: Path, label: str) -> None:
         if not path.is_file():
             raise FilterError(f"there is no model {path}; `dolmix classifier train` makes one")
-        import fasttext
+        from dolmix.text.fasttext_scorer import FastText
 
-        try:
-            self._model = fasttext.FastText.load_model(str(path)).f
-        except (ValueError, RuntimeError) as error:
-            raise FilterError(f"{path} is no fastText model: {error}") from None
-        self.labels = tuple(text.removeprefix(LABEL_PREFIX) for text in _labels(self._model))
+        self._model = FastText(path.resolve())
+        self.labels = self._model.labels
         if label not in self.labels:
             known = ", ".join(self.labels)
             raise FilterError(f"{path} has no label {label!r}; its labels are {known}")
-        self._label = LABEL_PREFIX + label
+        self._label = np.array([self.labels.index(label)], np.int64)
 
     def scores(self, prepared: Sequence[str]) -> F64Array:
         """Probability of the label for each of N prepared texts, (N,) float64 in [0, 1].
 
         A text without a word that the model knows scores 0.
         """
-        return np.array([self._score(text) for text in prepared], np.float64)
+        from dolmix.text.fasttext_scorer import spans_of
 
-    def _score(self, text: str) -> float:
-        line = text.replace("\n", " ") + "\n"
-        for chance, label in self._model.predict(line, -1, 0.0, "replace"):
-            if label == self._label:
-                return min(float(chance), 1.0)
-        return 0.0
-
-
-def _labels(model: Any) -> list[str]:
-    labels: list[str] = model.getLabels("replace")[0]
-    return labels
+        spans = spans_of(TextBatch.of(list(prepared)))
+        found = self._model.ask(spans, text="datatrove", wanted=self._label)
+        return np.minimum(found.wanted[:, 0].astype(np.float64), 1.0)
 
 
 def _write_rows(rows: Iterable[tuple[str, str]], path: Path) -> None:

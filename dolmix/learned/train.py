@@ -26,7 +26,7 @@ class Target(Schema):
 
     positive: str
     """The label whose probability is the score."""
-    text: Literal["datatrove", "dolma", "dclm", "spaced"] = "spaced"
+    text: Literal["datatrove", "dolma", "dclm", "spaced", "shaped"] = "spaced"
     """What the model reads of a text: see docs/classifiers.md; the filter must use the same."""
     worst: Literal["low", "high"] = "low"
     """Which end of the score is dropped: `low` for a quality, `high` for a fault."""

@@ -2,6 +2,7 @@
 
 `spaced` is the preparation of the models that ship with dolmix: Chinese and Japanese put no spaces
 between words, so a classifier of words and word pairs sees each of their characters as a word.
+`shaped` is that of `fluency`.
 """
 
 import re
@@ -22,10 +23,18 @@ def spaced(text: str) -> str:
     return plain if plain.isascii() else WIDE.sub(r" \1 ", plain)
 
 
+def shaped(text: str) -> str:
+    """As `spaced`, then words that say how the text looks, in any language: see `shape_words`."""
+    from dolmix.text.shape_words import shape_words
+
+    return spaced(text) + shape_words(text)
+
+
 TRAINING_TEXTS: dict[str, Callable[[str], str]] = {
     "datatrove": lambda text: text.replace("\n", " "),
     "dolma": lowered,
     "dclm": lambda text: " ".join(text.strip().splitlines()),
     "spaced": spaced,
+    "shaped": shaped,
 }
 """Preparations that a classifier can be trained with. `dclm` is that of DCLM's quality model."""

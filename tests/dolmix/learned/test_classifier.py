@@ -13,8 +13,10 @@ import yaml
 from commands import command, environment
 
 from dolmix.config import load, parse
+from dolmix.document import TextBatch
 from dolmix.errors import DataError, FilterError
 from dolmix.files.commit import file_digest
+from dolmix.filters import Classifier
 from dolmix.learned import builtin
 from dolmix.learned.calibrate import Calibration, calibrate
 from dolmix.learned.card import card_paths, read_card
@@ -23,6 +25,7 @@ from dolmix.learned.hand_rules import RULES
 from dolmix.learned.train import Training, train
 from dolmix.text.builtin_models import NAMES
 from dolmix.text.classifier_text import TRAINING_TEXTS, spaced
+from dolmix.text.shape_ratios import FEATURES
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST_BYTES = 1_500_000
@@ -163,24 +166,45 @@ def test_two_sources_train_a_classifier(tmp_path: Path) -> None:
 
 
 def test_calibrating_holds_on_the_other_half(tmp_path: Path) -> None:
-    """A builtin model's threshold drops the share of documents that it was not made from."""
+    """A builtin model's threshold drops the share of documents that it was not made from.
+
+    One half alone by chance: within three standard errors; all, each by the other half's, closer.
+    """
     texts = [f"{a.format(t)} {b.format(t)} {n}" for n, t in enumerate(THINGS * 16)
              for a in (*SELLING, *TELLING) for b in (*SELLING, *TELLING)]  # fmt: skip
     rows = [{"id": f"d{n}", "text": text} for n, text in enumerate(texts)]
     path = write_lines(tmp_path / "docs.jsonl", rows)
     found = calibrate(builtin("ads"), Calibration(inputs=(str(path),), frac=0.3))
-    assert found["documents"] + found["held_out_documents"] == len(rows)
+    assert found["documents"] == len(rows)
     assert found["worst"] == "high"
-    assert abs(found["held_out_dropped_frac"] - 0.3) < 0.01 + 1.5 / len(rows) ** 0.5
-    assert found["dropped_frac"] <= 0.3
+    assert found["held_out_error"] == pytest.approx((4 * 0.3 * 0.7 / len(rows)) ** 0.5, rel=0.05)
+    for share in found["held_out_halves"]:
+        assert abs(share - 0.3) < 3 * found["held_out_error"]
+    assert abs(found["held_out_dropped_frac"] - 0.3) < 0.01
+    assert 0.3 - 2 / len(rows) < found["dropped_frac"] <= 0.3
 
 
 @pytest.mark.corpus
-def test_calibrating_lands_within_a_point_on_real_documents(shared: Path) -> None:
-    """15 % of 4,630 real documents: the half that was not used loses 15 %, within a point."""
-    documents = shared / "corpus_seed" / "instruct" / "*"
-    found = calibrate(builtin("fluency"), Calibration(inputs=(str(documents),), frac=0.15))
-    assert abs(found["held_out_dropped_frac"] - 0.15) <= 0.01
+@pytest.mark.parametrize("name", NAMES)
+def test_calibrating_lands_within_a_point_on_real_documents(shared: Path, name: str) -> None:
+    """Of 10,300 real pages half or 15 % go, each judged by a limit found without it.
+
+    One half alone is as far off as chance has it.
+    """
+    frac = {"fluency": 0.5, "ads": 0.15}[name]
+    folders = (
+        "web_cc",
+        "web_messy",
+        "web_multilingual",
+        "web_line_labelled",
+        "reviews",
+        "web_docs",
+    )
+    inputs = tuple(str(shared / "corpus_seed" / name / "*") for name in folders)
+    found = calibrate(builtin(name), Calibration(inputs=inputs, frac=frac))
+    assert found["documents"] > 10_000
+    assert abs(found["held_out_dropped_frac"] - frac) <= 0.005
+    assert all(abs(h - frac) < 3 * found["held_out_error"] for h in found["held_out_halves"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,8 +240,37 @@ def test_hand_rules_are_shares_of_ten(name: str) -> None:
     assert (rules(advert) > rules(plain)) == (name == "ads")
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_filter_gives_the_scores_of_the_package(name: str) -> None:
+    """What the filter says of a text is what fastText says of it prepared as for training."""
+    import fasttext
+
+    card = read_card(builtin(name))
+    assert card is not None
+    settings = card["settings"]
+    prepare = TRAINING_TEXTS[settings["text"]]
+    texts = [*(text.format("lamp") for text in (*SELLING, *TELLING)), " ".join(THINGS * 9)]
+    texts += ["政府は火曜日に述べた。", "ΣΑΣ ΟΔΟΣ", "Der Preis, 12 Euro!\nNa ja.", ""]
+    package = fasttext.FastText.load_model(str(builtin(name))).f
+    filter_ = parse(Classifier, {"name": name, "model": "builtin"}, origin="test")
+    found = filter_.columns(TextBatch.of(texts))["score"].to_pylist()
+    for text, score in zip(texts, found, strict=True):
+        line = prepare(text).replace("\n", " ") + "\n"
+        chances = {label: prob for prob, label in package.predict(line, -1, 0.0, "strict")}
+        expected = chances.get(f"__label__{settings['positive']}")
+        assert score == (None if expected is None else pytest.approx(expected, abs=1e-6))
+
+
 def test_preparations_are_their_definitions() -> None:
-    """`spaced` sets wide characters apart and lower-cases; `dclm` joins lines by spaces."""
+    """`spaced` sets wide characters apart and lower-cases; `dclm` joins lines by spaces.
+
+    `shaped` is `spaced` and then one word for each ratio, all of private-use characters, twice.
+    """
+    told = TRAINING_TEXTS["shaped"]("Buy 新品\nNow")
+    assert told.startswith(spaced("Buy 新品\nNow"))
+    added = told.removeprefix(spaced("Buy 新品\nNow")).split()
+    assert len(added) == 2 * FEATURES == 2 * len(set(added))
+    assert all("\ue000" <= word[0] < "\uf000" for word in added)
     assert spaced(" Buy 新品かな\nNow ") == "buy  新  品  か  な  now"
     assert spaced("Ünïcode ASCII") == "ünïcode ascii"
     assert TRAINING_TEXTS["dclm"](" a\x0bb\u2028c\nd ") == "a b c d"
@@ -279,8 +332,10 @@ def test_an_installed_package_has_its_models(tmp_path: Path) -> None:
     with zipfile.ZipFile(package) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "import dolmix; from dolmix.learned import builtin; from dolmix.learned.fit import Scorer;"
-        "print(dolmix.__file__, Scorer(builtin('ads'), 'ad').scores(['buy now'])[0] > 0.5)"
+        "import dolmix, fasttext; from dolmix.learned import builtin;"
+        "model = fasttext.FastText.load_model(str(builtin('ads'))).f;"
+        "best = model.predict('buy now\\n', 1, 0.0, 'strict')[0][1];"
+        "print(dolmix.__file__, best == '__label__ad')"
     )
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
