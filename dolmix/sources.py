@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -35,10 +35,13 @@ from dolmix.files.records import (
     Row,
     Rows,
     json_at,
+    line_runs,
     parse_record,
-    split_lines,
 )
 from dolmix.files.streams import DamageError, read_blocks, read_verified
+
+if TYPE_CHECKING:
+    from dolmix.text.json_rows import JsonRows
 
 __all__ = [
     "BadRecord",
@@ -164,33 +167,56 @@ class PartReader:
     # JSONL
 
     def _jsonl(self) -> Iterator[TextBatch]:
-        rows = Rows(tuple(self._paths.extra))
+        rows = self._rows()
         try:
-            for offset, lines in self._lines():
-                for record, begin, line in self._numbered(offset, lines):
-                    self._read_line(rows, record, begin, line)
-                    if self._is_full(rows):
-                        yield rows.take()
+            for offset, run in self._runs():
+                if isinstance(rows, Rows):
+                    yield from self._run(rows, offset, run)
+                else:
+                    yield from self._usual_run(rows, offset, run)
         except DamageError as damage:
             self._lose_text(damage)
         except BadValueError as error:  # the last line, where it goes on after the part
             self._lose(1, str(error))
-        if rows.texts:
+        if len(rows):
             yield rows.take()
 
-    def _is_full(self, rows: Rows) -> bool:
-        return len(rows.texts) >= self._batch_documents or rows.num_bytes >= self._batch_bytes
+    def _rows(self) -> "Rows | JsonRows":
+        from dolmix.text.json_rows import JsonRows  # numba, which planning does without
 
-    def _numbered(self, offset: int, lines: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
-        """Count lines; yield those that are not blank, with number and offset."""
-        for line in lines:
-            number = self.num_lines
-            self.num_lines += 1
-            if line and not line.isspace():
-                yield number, offset, line
+        limits = (self._batch_documents, self._batch_bytes)
+        if JsonRows.fits(self._paths):
+            return JsonRows(self._paths, limits, self._made_id)
+        return Rows(tuple(self._paths.extra), limits)
+
+    def _usual_run(self, rows: "JsonRows", offset: int, run: bytes) -> Iterator[TextBatch]:
+        """Read lines in compiled code, and those that are odd one by one."""
+        data, at = np.frombuffer(run, np.uint8), 0
+        while at <= len(run):
+            before = len(rows)
+            at, self.num_lines = rows.read(data, at, self.num_lines)
+            self.num_records += len(rows) - before
+            if not rows.is_full and at <= len(run):
+                end = run.find(b"\n", at)
+                end = len(run) if end < 0 else end
+                self._line(rows, offset + at, run[at:end])
+                at = end + 1
+            if rows.is_full:
+                yield rows.take()
+
+    def _run(self, rows: Rows, offset: int, run: bytes) -> Iterator[TextBatch]:
+        for line in run.split(b"\n"):
+            self._line(rows, offset, line)
             offset += len(line) + 1
+            if rows.is_full:
+                yield rows.take()
 
-    def _read_line(self, rows: Rows, record: int, offset: int, line: bytes) -> None:
+    def _line(self, rows: "Rows | JsonRows", offset: int, line: bytes) -> None:
+        """Count a line, and read it unless it is blank."""
+        record = self.num_lines
+        self.num_lines += 1
+        if not line or line.isspace():
+            return
         if record == 0 and self.part.first_record == 0:
             line = line.removeprefix(BYTE_ORDER_MARK)
         try:
@@ -199,19 +225,23 @@ class PartReader:
             self._set_aside(record, str(error), offset=offset, raw=line)
             return
         self.num_records += 1
-        id_ = f"{self.part.path}:{self._in_file(record)}" if row.id is None else row.id
+        id_ = self._made_id(record) if row.id is None else row.id
         rows.append(row, id_, record, len(line))
 
-    def _lines(self) -> Iterator[tuple[int, list[bytes]]]:
+    def _made_id(self, record: int) -> str:
+        """Name a record by its place, for records without ids."""
+        return f"{self.part.path}:{self._in_file(record)}"
+
+    def _runs(self) -> Iterator[tuple[int, bytes]]:
         split = self.part.split
         if split is None:
-            return split_lines(self._blocks(0, None))
+            return line_runs(self._blocks(0, None))
         # The part that holds a newline owns the line after it. Reading a range of bytes from and to
         # one byte early therefore gives a line to the range in which it begins. Frames cannot be
         # read so: a line that begins a frame belongs to the part before.
         early = 1 if split.unit == "bytes" else 0
         start, stop = max(0, split.start - early), split.stop - early
-        return split_lines(self._blocks(start, stop), self._tail(stop), skip_first=split.start > 0)
+        return line_runs(self._blocks(start, stop), self._tail(stop), skip_first=split.start > 0)
 
     def _blocks(self, start: int, stop: int | None) -> Iterator[bytes]:
         def read() -> Iterator[bytes]:
@@ -305,9 +335,7 @@ class PartReader:
         records = np.arange(first, first + count, dtype=np.int64)
         ids = found.ids
         if ids is None:
-            ids = pa.array(
-                [f"{self.part.path}:{self._in_file(r)}" for r in records.tolist()], pa.string()
-            )
+            ids = pa.array([self._made_id(r) for r in records.tolist()], pa.string())
         batch = TextBatch(found.text, ids, found.urls, records, found.extra)
         if found.causes:
             batch = batch.take(found.good)
@@ -319,15 +347,16 @@ class PartReader:
     def _warc_file(self) -> Iterator[TextBatch]:
         split = self.part.split
         start, stop = (0, None) if split is None else (split.start, split.stop)
-        rows, pages = Rows(tuple(self._paths.extra)), PartPages(self._warc, kept=self._kept)
+        rows = Rows(tuple(self._paths.extra), (self._batch_documents, self._batch_bytes))
+        pages = PartPages(self._warc, kept=self._kept)
         items = pages.read(self.part.uri, self.part.compression, start=start, stop=stop)
         with closing(items):
             for number, item in items:
                 self._read_page(rows, number, item)
-                if self._is_full(rows):
+                if rows.is_full:
                     yield rows.take()
         self.num_lines, self.warc_records = pages.num_records, pages.types
-        if rows.texts:
+        if len(rows):
             yield rows.take()
 
     def _read_page(self, rows: Rows, number: int, item: Page | BadPage) -> None:
@@ -335,8 +364,7 @@ class PartReader:
             self._set_aside(number, item.cause, offset=item.offset, raw=item.raw)
             return
         self.num_records += 1
-        place = f"{self.part.path}:{self._in_file(number)}"
-        id_ = item.id if self._paths.id is not None else place
+        id_ = item.id if self._paths.id is not None else self._made_id(number)
         about = {"warc": item.about}
         extra = tuple(json_at(about, keys) for keys in self._paths.extra.values())
         rows.append(Row(item.text, id_, item.url, extra), id_, number, len(item.text))

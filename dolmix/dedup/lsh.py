@@ -6,11 +6,13 @@ it is given, never on their order.
 """
 
 from functools import cache
+from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
 
 from dolmix.document import I64Array, U64Array
+from dolmix.text.kept_tables import kept_text, package_digest
 
 
 class Banding(NamedTuple):
@@ -30,11 +32,21 @@ def optimal_banding(threshold: float, num_hashes: int) -> Banding:
 
     The error is the area of false positives below the threshold plus that of false negatives above,
     weighed the same. The choice is that of datasketch's MinHashLSH (Zhu, datasketch),
-    whose solver is called.
+    whose solver is called; its answers are kept on disk.
     """
+    asked = {"threshold": repr(threshold), "num_hashes": str(num_hashes)}
+    packages = ("datasketch", "scipy")
+    solver = {name: f"{version(name)} {package_digest(name)}" for name in packages}
+    bands, rows = kept_text(
+        "banding", asked | solver, __file__, lambda: _solved(threshold, num_hashes)
+    ).split()
+    return Banding(int(bands), int(rows))
+
+
+def _solved(threshold: float, num_hashes: int) -> str:
     from datasketch.lsh import _optimal_param  # private, pinned down by a test
 
-    return Banding(*(int(value) for value in _optimal_param(threshold, num_hashes, 0.5, 0.5)))
+    return " ".join(str(int(n)) for n in _optimal_param(threshold, num_hashes, 0.5, 0.5))
 
 
 def candidate_pairs(keys: U64Array, documents: U64Array | I64Array) -> I64Array:

@@ -1,6 +1,12 @@
 """Other processes of this machine."""
 
+import ctypes
 import os
+import signal
+import sys
+from functools import cache
+
+PR_SET_PDEATHSIG = 1
 
 
 def is_alive(pid: int) -> bool:
@@ -12,3 +18,15 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the process that forked it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@cache
+def tie_children() -> None:
+    """Make every process that this one forks from now on die with it."""
+    os.register_at_fork(after_in_child=die_with_parent)

@@ -93,12 +93,22 @@ class Rows:
     """Rows on their way into a TextBatch."""
 
     names: tuple[str, ...]
+    limits: tuple[int, int]
+    """Documents and bytes that close a batch."""
     texts: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     urls: list[str | None] = field(default_factory=list)
     records: list[int] = field(default_factory=list)
     extra: list[tuple[str | None, ...]] = field(default_factory=list)
     num_bytes: int = 0
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch is closed."""
+        return len(self) >= self.limits[0] or self.num_bytes >= self.limits[1]
 
     def append(self, row: Row, id_: str, record: int, num_bytes: int) -> None:
         """Add a row; `num_bytes` is what it counts for when a batch is closed."""
@@ -128,7 +138,17 @@ class Rows:
 def split_lines(
     own: Iterable[bytes], tail: Iterable[bytes] = (), *, skip_first: bool = False
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """Yield runs of lines, without line ends, each with the offset in `own` where it begins.
+    """Yield runs of lines, without line ends, as `line_runs` does."""
+    for begin, run in line_runs(own, tail, skip_first=skip_first):
+        yield begin, run.split(b"\n")
+
+
+def line_runs(
+    own: Iterable[bytes], tail: Iterable[bytes] = (), *, skip_first: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yield runs of whole lines, each with the offset in `own` where it begins.
+
+    A run has no line end at its own end; line ends are between its lines alone.
 
     own          blocks of a part
     tail         blocks after it, read only as far as the line that `own` leaves open, and then on
@@ -151,10 +171,10 @@ def split_lines(
             carry.append(block[:first])
             line = carry.take()
             if not skip:
-                yield begin, [line]
+                yield begin, line
             skip = False
             if last > first:
-                yield position + first + 1, block[first + 1 : last].split(b"\n")
+                yield position + first + 1, block[first + 1 : last]
             carry.append(block[last + 1 :])
             begin = position + last + 1
         position += len(block)
@@ -163,7 +183,7 @@ def split_lines(
     ended = _finish(carry, iter(tail))
     line = carry.take()
     if line or ended:
-        yield begin, [line]
+        yield begin, line
 
 
 class _Carry:

@@ -1,12 +1,11 @@
 """Running a plan: pass after pass, each one datatrove pipeline over the tasks without a record.
 
-datatrove's executor starts and schedules the processes; dolmix's records decide what is done. A
-failed task does not stop the others of its pass; the run stops at the barrier and names every
-failure.
+datatrove's executor runs the tasks, in processes that stay from pass to pass; dolmix's records
+decide what is done. A failed task does not stop the others of its pass; the run stops at the
+barrier and names every failure.
 """
 
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +16,17 @@ import orjson
 from dolmix.errors import DataError, StoreError, TaskError
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
+from dolmix.pipeline import ahead
+from dolmix.pipeline.ahead import PLAN_FILE
 from dolmix.pipeline.funnel import funnels
-from dolmix.pipeline.kept_texts import drop_texts
 from dolmix.pipeline.monitor import Monitor, WorkerLost
-from dolmix.pipeline.plan import PLAN_FILE, Plan, Task, make_plan
+from dolmix.pipeline.plan import Plan, Task, make_plan
 from dolmix.pipeline.prior import keep_prior_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.reports import failure_path
-from dolmix.pipeline.spec import Local, Pipeline
-from dolmix.pipeline.warm import MOST_BYTES, WARM
+from dolmix.pipeline.scratch import drop_texts
+from dolmix.pipeline.spec import Pipeline
+from dolmix.pipeline.workers import Workers
 
 SHOWN_FAILURES = 10
 RESULTS = ("calibration", "decisions", "bad-records", "excluded")
@@ -42,9 +43,9 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
     """
     run = pipeline.output
     if not (run / PLAN_FILE).exists():  # else there may be nothing to do
-        _prepare_workers(pipeline)
+        _start_ahead(pipeline)
     plan = make_plan(pipeline)
-    with _only_writer(run):
+    with _only_writer(run), Workers(pipeline.executor.workers) as workers:
         for folder in FOLDERS:
             commit.sweep(run / folder)
         shutil.rmtree(run / "work" / "progress", ignore_errors=True)
@@ -52,7 +53,8 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
         keep_prior_plan(plan)
         plan.write()
         for pass_name, tasks in plan.passes.items():
-            run_pass(plan, pass_name, tasks, Monitor(plan, pass_name, quiet=quiet))
+            monitor = Monitor(plan, pass_name, quiet=quiet, children=workers.children)
+            run_pass(plan, pass_name, tasks, monitor, workers)
             if pass_name == "filter":
                 check_bad_records(plan)
         set_old_files_aside(plan)
@@ -66,7 +68,9 @@ def open_tasks(plan: Plan, pass_name: str) -> list[Task]:
     return [t for t in plan.passes[pass_name] if not book.has(pass_name, t.key)]
 
 
-def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: Monitor) -> None:
+def run_pass(
+    plan: Plan, pass_name: str, tasks: list[Task], monitor: Monitor, workers: Workers
+) -> None:
     """Run the open tasks of one pass and wait for them.
 
     Raises TaskError naming each task that failed.
@@ -74,9 +78,10 @@ def run_pass(plan: Plan, pass_name: str, tasks: list[Task], monitor: Monitor) ->
     run = plan.pipeline.output
     todo = open_tasks(plan, pass_name)
     if todo:
+        _start_ahead(plan.pipeline)
         try:
             with monitor.watching(todo):
-                _execute(plan, pass_name, todo)
+                _execute(plan, pass_name, todo, workers)
         except WorkerLost as lost:
             raise TaskError(f"{pass_name}: {lost}") from None
     failures = list(_failures(run, tasks))
@@ -127,46 +132,23 @@ def set_old_files_aside(plan: Plan) -> None:
                 path.replace(aside)
 
 
-def _prepare_workers(pipeline: Pipeline) -> None:
-    """Start the process that workers are forked from, unless it runs; it loads what tasks need."""
-    from multiprocess import forkserver, get_context
-
-    if pipeline.executor.workers == 1:
-        return
-    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
-    given = pipeline.model_dump_json()
-    if len(given) < MOST_BYTES:
-        os.environ[WARM] = given
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.pop(WARM, None)
+def _start_ahead(pipeline: Pipeline) -> None:
+    """Start the process that workers are forked from, if the run has any and it does not run."""
+    if pipeline.executor.workers > 1:
+        ahead.start(pipeline.model_dump_json())
 
 
-def _execute(plan: Plan, pass_name: str, todo: list[Task]) -> None:
-    """Hand the tasks to datatrove's executor."""
-    from datatrove.executor.local import LocalPipelineExecutor
-
-    from dolmix.pipeline.worker import TaskRunner, tie_children
-
-    executor: Local = plan.pipeline.executor
+def _execute(plan: Plan, pass_name: str, todo: list[Task], workers: Workers) -> None:
+    """Hand the tasks to the workers, the longest first: so all end together."""
     run = plan.pipeline.output
-    tie_children()
-    _prepare_workers(plan.pipeline)
     logs = run / "logs" / fingerprint([t.key for t in todo])[:16]
     shutil.rmtree(logs, ignore_errors=True)
     numbers = {t.key: n for n, t in enumerate(plan.passes[pass_name])}
-    todo = sorted(todo, key=lambda t: -_part_bytes(plan, t))  # the longest first: all end together
+    todo = sorted(todo, key=lambda t: -_part_bytes(plan, t))
     listed = run / "work" / "todo" / f"{pass_name}-{logs.name}.json"
     commit.write_json(listed, [[pass_name, numbers[t.key]] for t in todo])
     try:
-        LocalPipelineExecutor(
-            pipeline=[TaskRunner(run, listed)],
-            tasks=len(todo),
-            workers=executor.workers,
-            logging_dir=str(logs),
-            skip_completed=False,
-        ).run()
+        workers.run(len(todo), run, listed, logs)
     finally:
         shutil.rmtree(logs, ignore_errors=True)
         listed.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ filters kept, with their texts as the filters left them. Nothing depends on it: 
 the part is read again, and a run that is done removes the folder.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,9 @@ import pyarrow as pa
 from dolmix.document import I64Array, TextBatch
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext
+from dolmix.pipeline.scratch import TEXTS
 from dolmix.pipeline.spec import Pipeline
 
-FOLDER = Path("work", "texts")
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
@@ -63,14 +62,9 @@ def kept_texts(context: TaskContext) -> Iterator[tuple[I64Array, TextBatch]] | N
     return _read(path) if wanted(context.plan.pipeline) and path.exists() else None
 
 
-def drop_texts(run: Path) -> None:
-    """Remove what all tasks of a run set aside."""
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
-
-
 def _path(context: TaskContext) -> Path:
     stem = context.beside("filter").stem
-    return context.run / FOLDER / context.task.source / f"{stem}.arrow"
+    return context.run / TEXTS / context.task.source / f"{stem}.arrow"
 
 
 def _read(path: Path) -> Iterator[tuple[I64Array, TextBatch]]:

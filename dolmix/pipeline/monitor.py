@@ -39,9 +39,20 @@ class WorkerLost(Exception):  # noqa: N818 - a state, named as one
 
 
 class Monitor:
-    """Watches one pass while it runs, and shows it unless `quiet`."""
+    """Watches one pass while it runs, and shows it unless `quiet`.
 
-    def __init__(self, plan: Plan, pass_name: str, *, quiet: bool = False) -> None:
+    children  workers by process number, if others watched them before: one that was killed between
+              two passes is noticed too
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        pass_name: str,
+        *,
+        quiet: bool = False,
+        children: dict[int, Any] | None = None,
+    ) -> None:
         self.pass_name = pass_name
         self.quiet = quiet
         self.book = RecordBook(plan.pipeline.output)
@@ -49,7 +60,7 @@ class Monitor:
         self.lost = ""
         self._interrupted = False
         self._suspects: dict[int, float] = {}
-        self._children: dict[int, Any] = {}
+        self._children = {} if children is None else children
         self._stop = threading.Event()
         self._over = threading.Event()
         self._started = time.monotonic()
@@ -145,8 +156,8 @@ class Monitor:
         """
         from multiprocess import active_children
 
-        self._children |= {child.pid: child for child in active_children()}
-        endings = {pid: child.exitcode for pid, child in self._children.items()}
+        self._children.update((child.pid, child) for child in active_children())
+        endings = {pid: child.exitcode for pid, child in self._children.copy().items()}
         tasks = {int(facts["pid"]): str(facts["task"]) for facts in running}
         gone = {pid for pid, code in endings.items() if code not in {None, 0, -signal.SIGTERM}}
         gone |= {pid for pid in tasks if not is_alive(pid)}

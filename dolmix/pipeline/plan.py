@@ -26,14 +26,14 @@ from dolmix.errors import ConfigError, DataError, FilterError, Problem, UsageErr
 from dolmix.files import commit
 from dolmix.files.commit import fingerprint
 from dolmix.filters.base import Filter, identity
+from dolmix.pipeline.ahead import PLAN_FILE
 from dolmix.pipeline.sampling import num_sampled, sample_rate, sampled_parts
 from dolmix.pipeline.spec import Pipeline, Source, valid_name
 from dolmix.sources import Part, plan_parts
-from dolmix.tokenizer import Tokenizer
+from dolmix.tokenizer import read_pin
 
 KEY_FORMAT = "dolmix-task-1"
 PLAN_FORMAT = "dolmix-plan-1"
-PLAN_FILE = "plan.json"
 PRIOR_PLAN_FILE = "work/prior-plan.json"
 """Plan that the run had before its filters changed: whose columns may be used again."""
 DECISIONS_FORMAT = "dolmix-decisions-2"
@@ -389,7 +389,7 @@ def _paragraph_tasks(
 
 
 def _tokenize_tasks(pipeline: Pipeline, filtered: Sequence[Task], dedup_key: str) -> list[Task]:
-    pin = Tokenizer(pipeline.tokenizer).pin()
+    pin = read_pin(pipeline.tokenizer)
     depends_on = {
         "format": TOKENS_FORMAT,
         "tokenizer": pin.model_dump(mode="json"),

@@ -16,7 +16,8 @@ import orjson
 
 from dolmix.errors import DolmixError
 from dolmix.files import commit
-from dolmix.pipeline.plan import PLAN_FILE, PRIOR_PLAN_FILE, Plan, Task, read_plan
+from dolmix.pipeline.ahead import PLAN_FILE
+from dolmix.pipeline.plan import PRIOR_PLAN_FILE, Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.sources import Part
 

@@ -1,4 +1,4 @@
-"""A folder for a task's temporary files, gone when it ends or, after a kill, with the rerun."""
+"""Temporary files: a task's, gone when it ends or, after a kill, with the rerun; and a run's."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dolmix.files import commit
+
+TEXTS = Path("work", "texts")
+"""Folder of texts that filter tasks set aside (`kept_texts`)."""
 
 
 @contextmanager
@@ -18,3 +21,8 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def drop_texts(run: Path) -> None:
+    """Remove what all tasks of a run set aside."""
+    shutil.rmtree(run / TEXTS, ignore_errors=True)

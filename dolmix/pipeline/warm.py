@@ -8,18 +8,19 @@ that needs it, which says what is wrong.
 import logging
 import os
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
+import numpy as np
 import orjson
 
 from dolmix.document import TextBatch
+from dolmix.files.records import FieldPaths
+from dolmix.pipeline.ahead import WARM
 from dolmix.pipeline.spec import Pipeline, Source
-from dolmix.tokenizer import load_tokenizer
+from dolmix.text.json_rows import JsonRows
+from dolmix.tokenizer import TokenizerConfig, load_tokenizer
 
-WARM = "DOLMIX_WARM"
-"""Environment variable with a pipeline as JSON, for the process that workers are forked from."""
-MOST_BYTES = 1 << 16
-"""A larger pipeline does not fit the environment; its workers load what they need themselves."""
 TEXT = """A document of some sentences, so that every kernel has something to do.
 It is plain English prose with the words that and have and with, the usual marks, and a number, 17.
 - a line that starts as lists do
@@ -33,14 +34,18 @@ _log = logging.getLogger(__name__)
 
 def warm_up(pipeline: Pipeline) -> None:
     """Load everything in this process; whatever fails is passed over."""
+    # most of a tokenizer's loading is compiled code that lets kernels be loaded meanwhile
+    tokenizer = Thread(target=_try, args=(_load_tokenizer, pipeline.tokenizer))
+    tokenizer.start()
     batches = {name: _batch(source) for name, source in pipeline.sources.items()}
     for name, source in pipeline.sources.items():
         for filter_ in source.filters:
             if not filter_.has_state:
                 _try(filter_.columns, batches[name])
+    _try(_read_a_line)
     for step in pipeline.document_steps:
         _try(step.sign, TextBatch.of([TEXT]))
-    _try(load_tokenizer, pipeline.tokenizer)
+    tokenizer.join()
 
 
 def warm_up_from_environment() -> None:
@@ -54,6 +59,16 @@ def _batch(source: Source) -> TextBatch:
     paths = {path for filter_ in source.filters for path in filter_.fields()}
     fields: dict[str, list[str | None]] = {path: [None] for path in paths}
     return TextBatch.of([TEXT], fields=fields)
+
+
+def _read_a_line() -> None:
+    rows = JsonRows(FieldPaths(("text",), ("id",), None, {}), (1, 1), str)
+    rows.read(np.frombuffer(b'{"text": "a", "id": "b"}', np.uint8), 0, 0)
+    rows.take()
+
+
+def _load_tokenizer(config: TokenizerConfig) -> None:
+    load_tokenizer(config).load_ahead()
 
 
 def _try(load: Callable[..., Any], *given: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tables that take long to work out, kept on disk as compiled kernels are.
+"""Tables and texts that take long to work out, kept on disk as compiled kernels are.
 
 A process that finds a table takes it as it is: its file is named after a digest of all that the
 table depends on, the code that makes it included, so that none is ever out of date. Where nothing
@@ -33,19 +33,31 @@ def kept_tables(
     made_by     the source file (`__file__`), or folder of them, that makes them; Python's and
                 numpy's versions count too
     """
-    about = {
-        **depends_on,
-        "code": _code_digest(Path(made_by)),
-        "python": sys.version,
-        "numpy": np.__version__,
-    }
-    path = _folder() / f"dolmix-{name}-{fingerprint(about)[:32]}.npz"
+    path = _path(name, depends_on, made_by)
     with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
         return _read(path)
     tables = make()
     with suppress(OSError), new_file(path) as attempt, attempt.open("wb") as file:
         np.savez(file, allow_pickle=False, **tables)
     return {table: _sealed(values) for table, values in tables.items()}
+
+
+def kept_text(
+    name: str, depends_on: Mapping[str, str], made_by: str, make: Callable[[], str]
+) -> str:
+    """Read a text, the first time work it out and write it; as `kept_tables` does."""
+
+    def tables() -> Tables:
+        return {"utf8": np.frombuffer(make().encode(), np.uint8).copy()}
+
+    return kept_tables(name, depends_on, made_by, tables)["utf8"].tobytes().decode()
+
+
+def known_text(name: str, depends_on: Mapping[str, str], made_by: str) -> str | None:
+    """Read a text that `kept_text` wrote; None where there is none."""
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return _read(_path(name, depends_on, made_by))["utf8"].tobytes().decode()
+    return None
 
 
 def package_digest(name: str) -> str | None:
@@ -63,6 +75,16 @@ def package_digest(name: str) -> str | None:
 def _read(path: Path) -> Tables:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
         return {table: _sealed(found[table]) for table in found.files}
+
+
+def _path(name: str, depends_on: Mapping[str, str], made_by: str) -> Path:
+    about = {
+        **depends_on,
+        "code": _code_digest(Path(made_by)),
+        "python": sys.version,
+        "numpy": np.__version__,
+    }
+    return _folder() / f"dolmix-{name}-{fingerprint(about)[:32]}.npz"
 
 
 def _folder() -> Path:

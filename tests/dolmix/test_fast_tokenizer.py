@@ -33,12 +33,18 @@ from dolmix.fast_tokenizer import (
     load_fastokens,
 )
 from dolmix.text.hashes import text_hashes
-from dolmix.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer
+from dolmix.tokenizer import Tokenizer, TokenizerConfig, load_tokenizer, read_pin
 
 EOS = "<|endoftext|>"
 NAMES = ("allenai_gpt-neox-olmo-dolma-v1_5", "allenai_dolma2", "smollm2")
 KEPT_OF = 96
 """One document in so many is encoded by both engines in the sample that CI takes."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know nothing of what was found out about engines before, and leave nothing behind."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
 
 
 @dataclass(frozen=True)
@@ -226,6 +232,56 @@ def test_an_engine_that_gives_up_leaves_the_text_to_the_reference(
     right = tokenizer.encode(texts)
     monkeypatch.setattr(tokenizer, "_fast", Tired())
     assert np.array_equal(tokenizer.encode(texts)[0], right[0])
+
+
+def test_the_check_at_start_up_is_made_once_a_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it found stays known, good or bad, until the file is another; then it is made again.
+
+    Ahead of texts, an engine is loaded only where it was found good before.
+    """
+    made: list[int] = []
+
+    def differ(*_: object) -> str | None:
+        made.append(1)
+        return fault
+
+    def loaded(file: Path, *, ahead: bool = False) -> Tokenizer:
+        tokenizer = Tokenizer(TokenizerConfig(path=file, engine="fastokens"))
+        if ahead:
+            tokenizer.load_ahead()
+        else:
+            tokenizer.encode(batch("a text"))
+        return tokenizer
+
+    right = Reference(Backend.from_file(str(path)))
+    monkeypatch.setattr(module, "find_spec", lambda _: object())
+    monkeypatch.setattr(module, "load_fastokens", lambda *_, **__: Wrong(right, "never there"))
+    monkeypatch.setattr(module, "first_difference", differ)
+    fault = None
+    assert loaded(path, ahead=True)._fast is None
+    assert loaded(path)._fast is not None
+    assert loaded(path, ahead=True)._fast is not None
+    assert loaded(path).fast_documents == 1
+    assert len(made) == 1
+    fault, other = "token 0 of all", tmp_path / "other.json"
+    other.write_text(path.read_text() + "\n")
+    for _ in range(2):
+        assert loaded(other).disagreement == fault
+        assert loaded(other, ahead=True)._fast is None
+    assert len(made) == 2
+
+
+def test_a_pin_is_worked_out_once_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the loaded tokenizer's; asked for again, no tokenizer is loaded; faults stay faults."""
+    for special in ("plain", "allow"):
+        config = TokenizerConfig(path=path, special_in_text=special)
+        assert read_pin(config) == Tokenizer(config).pin()
+    with pytest.raises(ConfigError, match="not in the vocabulary"):
+        read_pin(TokenizerConfig(path=path, eos="<none>"))
+    monkeypatch.setattr(module, "_load", lambda *_: pytest.fail("loaded again"))
+    assert read_pin(config).eos == EOS
 
 
 def test_the_first_difference_is_told_exactly(path: Path) -> None:

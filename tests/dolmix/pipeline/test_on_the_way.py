@@ -9,9 +9,9 @@ import pytest
 from dedup_runs import pipeline, run, run_one, source, varied
 
 from dolmix.document import TextBatch
-from dolmix.pipeline.kept_texts import FOLDER
 from dolmix.pipeline.plan import Plan, make_plan
 from dolmix.pipeline.records import RecordBook
+from dolmix.pipeline.scratch import TEXTS
 from dolmix.pipeline.spec import Pipeline
 from dolmix.pipeline.warm import warm_up
 
@@ -71,10 +71,10 @@ def test_signatures_are_those_of_the_signature_pass(
 def test_texts_set_aside_are_those_that_reading_gives(tmp_path: Path, tiny_tokenizer: Path) -> None:
     """Tokens and rows are the same bytes from the texts set aside and from the inputs."""
     plan = run(made(tmp_path, tiny_tokenizer), last="tokenize")
-    aside = list((plan.pipeline.output / FOLDER).rglob("*.arrow"))
+    aside = list((plan.pipeline.output / TEXTS).rglob("*.arrow"))
     assert len(aside) == len(plan.passes["filter"])
     first = outputs(plan, "tokenize")
-    shutil.rmtree(plan.pipeline.output / FOLDER)
+    shutil.rmtree(plan.pipeline.output / TEXTS)
     again = done_again(plan, "tokenize")[0]
     tokens = {name for name in first if name.endswith(".tok")}
     assert {n: first[n] for n in tokens} == {n: again[n] for n in tokens}
@@ -86,7 +86,7 @@ def test_texts_are_not_set_aside_where_others_are_needed(
 ) -> None:
     """Where dropped texts are written too, the tokenize pass reads everything anyway."""
     plan = run(made(tmp_path, tiny_tokenizer, keep_dropped=True), last="filter")
-    assert not (plan.pipeline.output / FOLDER).exists()
+    assert not (plan.pipeline.output / TEXTS).exists()
 
 
 def test_a_change_of_what_dedup_chooses_signs_nothing_again(
