@@ -5,12 +5,15 @@
 N-grams of one to three words, the 20 most frequent, on one thread, in two readings: candidates,
 then exact counts. Beside it one `collections.Counter` a length over `str.split()`, which holds
 every n-gram that there is. Then datatrove's word statistics, which count no n-grams, as a measure
-of what reading words document by document costs. Columns: exact quantiles of ten columns of
-numbers, held and bit by bit, beside numpy.quantile. Core seconds, the least of three runs;
-reworded repetitions where the documents do not reach.
+of what reading words document by document costs. Memory: how much larger a process gets that counts
+n-grams of a quarter of the documents, and of all, which it holds already. Columns: exact quantiles
+of ten columns of numbers, held and bit by bit, beside numpy.quantile. Core seconds, the least of
+three runs; reworded repetitions where the documents do not reach. Memory needs Linux.
 """
 
 import argparse
+import multiprocessing
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from bench_table import Row, printed, write
-from bench_texts import batches, core_seconds, machine, versions, web_documents
+from bench_texts import Documents, batches, core_seconds, machine, versions, web_documents
 
+from dolmix.document import TextBatch
 from dolmix.report.columns import describe_columns
 from dolmix.report.progress import Progress
 from dolmix.report.texts import measure_texts
@@ -51,16 +55,59 @@ def ngram_rows(files: Sequence[Path], megabytes: float) -> Iterator[Row]:
     """Count n-grams of real documents."""
     documents = web_documents(files, megabytes, distinct=True)
     texts, size = documents.texts, documents.megabytes
-    units = [lambda: batches(documents)]
-    quiet = Progress(quiet=True)
-    ours = least(lambda: measure_texts(units, LONGEST, TOP, workers=1, progress=quiet))
+    cut = batches(documents)
     counter = least(lambda: counters(texts))
-    yield _rate("n-grams of 1 to 3 words", size / ours, "Counter", size / counter)
-    words = least(lambda: measure_texts(units, 0, TOP, workers=1, progress=quiet))
+    yield _rate(
+        "n-grams of 1 to 3 words", size / least(lambda: measure(cut)), "Counter", counter, size
+    )
     some = texts[::PEER_SHARE]
-    peer = least(lambda: word_stats(some))
     share = sum(len(text.encode()) for text in some) / 1e6
-    yield _rate("characters, words, lines", size / words, "WordStats", share / peer)
+    words = size / least(lambda: measure(cut, longest=0))
+    yield _rate(
+        "characters, words, lines", words, "WordStats", least(lambda: word_stats(some)), share
+    )
+    yield from memory_rows(documents)
+
+
+def memory_rows(documents: Documents) -> Iterator[Row]:
+    """Tell what n-grams take beside the texts, of a quarter of them and of all."""
+    for part in (documents.spread(int(documents.megabytes * 1e6) // 4), documents):
+        cut, texts = batches(part), part.texts
+        ours, theirs = grown(lambda: measure(cut)), grown(lambda: counters(texts))  # noqa: B023
+        yield {
+            "name": f"memory of n-grams of 1 to 3 words, {part.megabytes:.0f} MB of text",
+            "value": ours,
+            "unit": "MB",
+            "peer": "Counter",
+            "peer_value": theirs,
+            "ratio": theirs / ours,
+        }
+
+
+def measure(cut: Sequence[TextBatch], longest: int = LONGEST) -> None:
+    """Measure texts as `dolmix stats` does, on one thread."""
+    measure_texts([lambda: cut], longest, TOP, workers=1, progress=Progress(quiet=True))
+
+
+def grown(work: Callable[[], object]) -> float:
+    """Megabytes by which a process grows that does the work, at most: a copy of this process."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if not child:
+        before = resident("VmRSS")
+        work()
+        sender.send(resident("VmHWM") - before)
+        os._exit(0)
+    sender.close()
+    os.waitpid(child, 0)
+    return float(receiver.recv())
+
+
+def resident(field: str) -> float:
+    """Megabytes of memory that this process has (VmRSS), or had at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (kib,) = (line.split()[1] for line in lines if line.startswith(f"{field}:"))
+    return int(kib) * 1024 / 1e6
 
 
 def column_rows(count: int) -> Iterator[Row]:
@@ -80,7 +127,8 @@ def column_rows(count: int) -> Iterator[Row]:
         }
 
 
-def _rate(name: str, ours: float, peer: str, theirs: float) -> Row:
+def _rate(name: str, ours: float, peer: str, seconds: float, megabytes: float) -> Row:
+    theirs = megabytes / seconds
     return {
         "name": name,
         "value": ours,

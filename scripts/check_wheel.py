@@ -3,7 +3,7 @@
     python scripts/check_wheel.py
 
 Shows that `dolmix --help` answers and `import dolmix` works where torch cannot be imported and the
-working tree is not on the path.
+working tree is not on the path, and that the builtin classifiers are there with their cards.
 """
 
 import os
@@ -15,9 +15,10 @@ from pathlib import Path
 PROBE = """
 import sys
 sys.modules["torch"] = None  # importing it would raise
-sys.path.insert(0, sys.argv[1])
+site = sys.argv[1]
+sys.path.insert(0, site)
 import dolmix
-assert dolmix.__file__.startswith(sys.argv[1]), dolmix.__file__
+assert dolmix.__file__.startswith(site), dolmix.__file__
 from dolmix.cli.main import run_cli
 sys.argv = ["dolmix", "--help"]
 code = run_cli()
@@ -25,6 +26,12 @@ heavy = {"numpy", "numba", "pyarrow", "datatrove"} & set(sys.modules)
 assert code == 0 and not heavy, (code, heavy)
 from importlib.resources import files
 assert any(files("dolmix.sample").joinpath("documents").iterdir())
+from dolmix.text.builtin_models import NAMES, builtin
+for model in map(builtin, NAMES):
+    assert str(model).startswith(site), model
+    assert 100_000 < model.stat().st_size < 1_500_000, (model, model.stat().st_size)
+    for card in (f"{model}.card.json", f"{model}.card.md"):
+        assert open(card, encoding="utf-8").read(), card
 """
 
 

@@ -131,13 +131,25 @@ def split_words(text: str) -> list[str]:
 
 def count_sentences(text: str) -> int:
     """Sentences of a text; an empty one has one too."""
+    return max(1, len(_sentences(text)))
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of a text that are more than white space, without it at their ends."""
+    return [stripped for sentence in _sentences(text) if (stripped := sentence.strip())]
+
+
+def _sentences(text: str) -> list[str]:
+    """Sentences of a text, each with the space behind its last token."""
     from spacy.lang.lex_attrs import is_punct
 
     ends = pipeline().get_pipe("sentencizer").punct_chars
-    count, seen = 1, False
-    for piece, _ in tokens(text):
+    found, seen = [""], False
+    for piece, space in tokens(text):
         if seen and not is_punct(piece) and piece not in ends:
-            count, seen = count + 1, False
+            found.append("")
+            seen = False
         elif piece in ends:
             seen = True
-    return count
+        found[-1] += piece + " " * space
+    return found

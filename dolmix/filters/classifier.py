@@ -1,8 +1,9 @@
-"""A fastText classifier of one's own, or one that ships with dolmix: quality, adverts, fluency.
+"""A fastText classifier of one's own, or one that ships with dolmix: quality, adverts, toxicity.
 
 The score of a document is the probability of the labels that the settings name. Probabilities are
-those of the package fasttext. With `unit: line` or `paragraph` each unit has a score, units beyond
-a limit can be taken out, and the document's score is their mean, weighted by their bytes.
+those of the package fasttext. With `unit: sentence`, `line` or `paragraph` each unit has a score,
+units beyond a limit can be taken out, and the document's score is that of its units: their mean,
+weighted by their bytes, or the largest or smallest of them.
 """
 
 import json
@@ -21,12 +22,15 @@ from dolmix.files.commit import file_digest
 from dolmix.filters.base import EDIT, Filter, OnMissing, Quantile, Rule, required_file
 
 if TYPE_CHECKING:
+    from dolmix.text.edits import Edits
     from dolmix.text.fasttext_kernel import Spans
     from dolmix.text.fasttext_scorer import Answers, FastText
-    from dolmix.text.units import Units
+    from dolmix.text.sentences import Places
 
 ADVICE = "It is a fastText classification model, .bin or .ftz; `dolmix classifier train` makes one."
-Preparation = Literal["datatrove", "stripped", "dolma", "dolma17", "dclm", "joined", "spaced"]
+Preparation = Literal[
+    "datatrove", "stripped", "dolma", "dolma17", "dclm", "joined", "spaced", "shaped"
+]
 End = Literal["low", "high"]
 Limit = Annotated[float, Field(ge=0, le=1)]
 
@@ -40,7 +44,7 @@ class Target(NamedTuple):
 
 
 class Classifier(Filter):
-    """Drop documents, or cut out their lines or paragraphs, by the probability of a label."""
+    """Drop documents, or cut out their sentences or lines, by the probability of a label."""
 
     rewrites = True
     rule_settings = (
@@ -68,8 +72,13 @@ class Classifier(Filter):
     """Largest score of a document."""
     drop_worst_frac: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the source's documents to drop; the run finds the limit in its own data."""
-    unit: Literal["document", "paragraph", "line"] = "document"
+    unit: Literal["document", "paragraph", "line", "sentence"] = "document"
     """What has a score of its own."""
+    sentences: Literal["spacy-en", "blingfire"] = "spacy-en"
+    """Whose sentences `unit: sentence` reads: datatrove's for English, or dolma's for any language.
+    Each needs the extra of its name."""
+    document_score: Literal["mean", "max", "min"] = "mean"
+    """The document's score among those of its units; the mean is weighted by their bytes."""
     cut_below: Limit | None = None
     """Take units out whose score is below this."""
     cut_above: Limit | None = None
@@ -88,8 +97,13 @@ class Classifier(Filter):
             raise ValueError(f"give either drop_worst_frac or {' and '.join(fixed)}")
         if self.unit == "document" and (self._cuts or self.max_removed_frac is not None):
             raise ValueError(
-                "cut_below, cut_above and max_removed_frac are about units: set unit to line or "
-                "paragraph, or give min_score or max_score"
+                "cut_below, cut_above and max_removed_frac are about units: set unit to sentence, "
+                "line or paragraph, or give min_score or max_score"
+            )
+        if self.unit == "document" and self.document_score != "mean":
+            raise ValueError(
+                f"document_score: {self.document_score} is about units: set unit to sentence, "
+                "line or paragraph"
             )
         if self.max_removed_frac is not None and not self._cuts:
             raise ValueError("max_removed_frac needs cut_below or cut_above: nothing is taken out")
@@ -104,16 +118,26 @@ class Classifier(Filter):
             f"fastText, text as {self.text or 'its card'} says, probability of {self.probability}"
         )
 
-    def digests(self) -> dict[str, str]:
-        """Digests of the model, and of its card where a setting is left to it.
+    @property
+    def splitter(self) -> str:
+        """Whose sentences the units are."""
+        return f"sentences: {self.sentences}" if self.unit == "sentence" else ""
 
-        Raises FilterError if a file is missing, or if neither settings nor card name a label.
+    def digests(self) -> dict[str, str]:
+        """Digests of the model, of its card where a setting is left to it, of what ends sentences.
+
+        Raises FilterError if a file is missing, or if neither settings nor card name a label, or if
+        sentences need a package that is not installed.
         """
         path = self._model_file()
         self._target()
         found = {"model": file_digest(path)}
         if self._asks_card and _card_file(path).is_file():
             found["card"] = file_digest(_card_file(path))
+        if self.unit == "sentence":
+            from dolmix.text.sentences import sentences_digest
+
+            found["sentences"] = sentences_digest(self.sentences)
         return found
 
     def quantiles(self) -> tuple[Quantile, ...]:
@@ -179,32 +203,58 @@ class Classifier(Filter):
 
     def _unit_columns(self, texts: TextBatch) -> Columns:
         from dolmix.text.fasttext_kernel import Spans
-        from dolmix.text.units import AS_IT_IS, LINE, PARAGRAPH, cut_units, split_units
 
-        unit = LINE if self.unit == "line" else PARAGRAPH
-        units = split_units(texts, unit=unit, normalize=AS_IT_IS, min_bytes=0, seed=0)
+        units = self._units(texts)
         firsts = np.repeat(texts.offsets[:-1], np.diff(units.ends))
         spans = Spans(texts.utf8, firsts + units.starts, firsts + units.stops)
         found, scores = self._ask(self._model(), spans)
         known = found.labels[:, 0] >= 0
-        sizes = units.stops - units.starts
-        weights = _sums((sizes * known).astype(np.float64), units)
-        mean = _sums((sizes * np.where(known, scores, 0.0)).astype(np.float64), units)
-        mean /= np.maximum(weights, 1)
         columns = {
-            "score": pa.array(mean, mask=weights == 0),
+            "score": self._document_scores(units, scores, known),
             "units": pa.array(np.diff(units.ends)),
         }
         if not self._cuts:
             return columns
+        sizes = (units.stops - units.starts).astype(np.float64)
         out = self._beyond(scores) & known
-        lost = _sums((sizes * out).astype(np.float64), units)
-        total = _sums(sizes.astype(np.float64), units)
+        removed = _sums(out.astype(np.float64), units.ends).astype(np.int64)
+        lost = _sums(sizes * out, units.ends) / np.maximum(_sums(sizes, units.ends), 1)
         return columns | {
-            "units_removed": pa.array(_sums(out.astype(np.float64), units).astype(np.int64)),
-            "removed_frac": pa.array(lost / np.maximum(total, 1)),
-            EDIT: cut_units(units.starts, units.stops, units.ends, out).to_column(),
+            "units_removed": pa.array(removed),
+            "removed_frac": pa.array(lost),
+            EDIT: self._cut(texts, units, out).to_column(),
         }
+
+    def _units(self, texts: TextBatch) -> "Places":
+        from dolmix.text.sentences import Places, split_sentences
+        from dolmix.text.units import AS_IT_IS, LINE, PARAGRAPH, split_units
+
+        if self.unit == "sentence":
+            return split_sentences(texts, self.sentences)
+        unit = LINE if self.unit == "line" else PARAGRAPH
+        units = split_units(texts, unit=unit, normalize=AS_IT_IS, min_bytes=0, seed=0)
+        return Places(units.starts, units.stops, units.ends)
+
+    def _cut(self, texts: TextBatch, units: "Places", out: BoolArray) -> "Edits":
+        from dolmix.text.sentences import cut_sentences
+        from dolmix.text.units import cut_units
+
+        if self.unit == "sentence":
+            return cut_sentences(texts, units, out)
+        return cut_units(*units, out)
+
+    def _document_scores(self, units: "Places", scores: F64Array, known: BoolArray) -> pa.Array:
+        """(N,) float64: one of the scores of each document's units, null where none has one."""
+        if self.document_score == "mean":
+            sizes = np.where(known, units.stops - units.starts, 0).astype(np.float64)
+            weights = _sums(sizes, units.ends)
+            mean = _sums(sizes * scores, units.ends) / np.maximum(weights, 1)
+            return pa.array(mean, mask=weights == 0)
+        best = np.maximum if self.document_score == "max" else np.minimum
+        found = np.full(len(units.ends) - 1, -np.inf if best is np.maximum else np.inf)
+        documents = np.repeat(np.arange(found.size), np.diff(units.ends))
+        best.at(found, documents[known], scores[known])
+        return pa.array(found, mask=np.isinf(found))
 
     def _beyond(self, scores: F64Array) -> BoolArray:
         out = np.zeros(scores.size, np.bool_)
@@ -272,7 +322,7 @@ def _read_card(model: Path) -> dict[str, Any]:
     return settings
 
 
-def _sums(values: F64Array, units: "Units") -> F64Array:
+def _sums(values: F64Array, ends: I64Array) -> F64Array:
     """(N,) float64: sum of the values of each document's units."""
-    documents = np.repeat(np.arange(len(units.ends) - 1), np.diff(units.ends))
-    return np.bincount(documents, values, len(units.ends) - 1).astype(np.float64)
+    documents = np.repeat(np.arange(len(ends) - 1), np.diff(ends))
+    return np.bincount(documents, values, len(ends) - 1).astype(np.float64)

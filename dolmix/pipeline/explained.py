@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from dolmix.pipeline.edit_lines import Hunk
 
-Verdict = Literal["keep", "drop", "beyond too", "missing", "not reached"]
+Verdict = Literal["keep", "drop", "beyond too", "missing", "not reached", "measured"]
 """What a rule made of a document: kept it; dropped it; would have, had no other rule before it;
-had no value to judge; never judged it."""
+had no value to judge; never judged it; or there is no rule, and a value all the same."""
 Outcome = Literal["kept", "held out", "dropped", "bad record", "not decided yet"]
 
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """One active rule and one document."""
+    """One active rule and one document; or one column of a filter without rules."""
 
     filter: str
     rule: str

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from dolmix.errors import UsageError
 from dolmix.filters.base import EDIT, Filter, Rule
 from dolmix.pipeline.edit_lines import Hunk, Span, hunks
@@ -80,22 +82,40 @@ def explain(view: PartView, row: int, *, text: bool = False, diff: bool = True) 
 
 
 def rule_verdicts(view: PartView, row: int) -> Iterator[RuleVerdict]:
-    """Say of every active rule what it made of a document, in the order in which they judge."""
+    """Say of every active rule what it made of a document, in the order in which they judge.
+
+    Of a filter without one, what it measured.
+    """
     filters = view.filters
     reached = view.values(row, ["reached"])["reached"]
     labels = [f.label for f in filters]
     last = labels.index(reached) if reached in labels else -1
     dropped = False
     for number, filter_ in enumerate(filters):
-        for rule in filter_.rules():
-            if rule.active:
-                told = _rule(view, row, filter_, rule)
-                if number > last:
-                    told = told.with_verdict("not reached")
-                elif told.verdict == "drop" and dropped:
-                    told = told.with_verdict("beyond too")
-                dropped = dropped or told.verdict == "drop"
-                yield told
+        active = [rule for rule in filter_.rules() if rule.active]
+        for told in (
+            (_rule(view, row, filter_, rule) for rule in active)
+            if active
+            else _measured(view, row, filter_)
+        ):
+            verdict = told.verdict
+            if number > last:
+                verdict = "not reached"
+            elif verdict == "drop" and dropped:
+                verdict = "beyond too"
+            dropped = dropped or verdict == "drop"
+            yield told.with_verdict(verdict)
+
+
+def _measured(view: PartView, row: int, filter_: Filter) -> Iterator[RuleVerdict]:
+    """Give the values of a filter that judges nothing; what its edit did stands elsewhere."""
+    for bare, kind in filter_.column_types().items():
+        if pa.types.is_nested(kind) or bare in filter_.edit_counts():
+            continue
+        column = f"{filter_.label}.{bare}"
+        value = view.column(column, row)[0].as_py()
+        verdict: Verdict = "missing" if value is None else "measured"
+        yield RuleVerdict(filter_.label, column, column, value, "", verdict)
 
 
 def _rule(view: PartView, row: int, filter_: Filter, rule: Rule) -> RuleVerdict:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dolmix.errors import UsageError
 from dolmix.files.paths import is_remote
-from dolmix.pipeline.plan import PLAN_FILE
+from dolmix.pipeline.ahead import PLAN_FILE
 from dolmix.report.progress import Progress
 from dolmix.report.run_stats import run_stats
 from dolmix.report.store_stats import store_stats

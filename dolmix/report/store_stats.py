@@ -141,7 +141,8 @@ def find_tokenizer(store: Store, given: Path | None, notes: list[str]) -> Path |
 
 def _tokenizer_of_run(store: Store) -> Path | None:
     """Path of the tokenizer that the run around a store names, if there is a run."""
-    from dolmix.pipeline.plan import PLAN_FILE, read_plan
+    from dolmix.pipeline.ahead import PLAN_FILE
+    from dolmix.pipeline.plan import read_plan
 
     if is_remote(store.location):
         return None

@@ -1,11 +1,11 @@
 """Words as spaCy's blank English tokenizer finds them, and sentences as its sentencizer does.
 
 Exact: for every text, the words are those of datatrove 0.10's `split_into_words(text)`, and the
-sentences as many as those of its `split_into_sentences(text)`. spaCy's rules are compiled from the
-installed package, once a process; kernels follow them for all of Unicode, in time linear in the
-text. What is compiled must agree with spaCy on texts made of its own rules. Where the installed
-rules are of a form that the kernels cannot express, or anything disagrees, spaCy itself is asked,
-document by document, with one warning in the log.
+sentences those of its `split_into_sentences(text)`, without the white space at their ends. spaCy's
+rules are compiled from the installed package, once a process; kernels follow them for all of
+Unicode, in time linear in the text. What is compiled must agree with spaCy on texts made of its own
+rules. Where the installed rules are of a form that the kernels cannot express, or anything
+disagrees, spaCy itself is asked, document by document, with one warning in the log.
 """
 
 import logging
@@ -21,13 +21,18 @@ from unicodedata import unidata_version
 import numpy as np
 from numpy.typing import NDArray
 
-from dolmix.document import I64Array, TextBatch, U8Array
+from dolmix.document import BoolArray, I64Array, TextBatch, U8Array
 from dolmix.text.kept_tables import kept_tables, package_digest
 from dolmix.text.repeats import longest_part, scratch
-from dolmix.text.spacy_itself import count_sentences_by_spacy, english, split_by_spacy
+from dolmix.text.spacy_itself import (
+    count_sentences_by_spacy,
+    english,
+    mark_sentences_by_spacy,
+    split_by_spacy,
+)
 from dolmix.text.spacy_patterns import Inexpressible
 from dolmix.text.spacy_rules import compile_rules, probes, rules_digest
-from dolmix.text.spacy_sentences import count_ends
+from dolmix.text.spacy_sentences import mark_sentences
 from dolmix.text.spacy_tables import Rules, packed, unpack
 from dolmix.text.spacy_words import split_documents
 from dolmix.text.words import Words, room_for_words
@@ -64,6 +69,22 @@ def count_sentences(utf8: U8Array, offsets: I64Array) -> I64Array:
     if rules is None:
         return count_sentences_by_spacy(utf8, offsets)
     return _count(utf8, offsets, rules)
+
+
+def sentence_starts(texts: TextBatch, words: Words) -> BoolArray:
+    """(W,) bool: the first word of each sentence that has any, as datatrove ends sentences.
+
+    words  those of `split_spacy_en(texts)`
+
+    Raises FilterError without spaCy.
+    """
+    rules = _rules()
+    if rules is None:
+        return mark_sentences_by_spacy(texts, words)
+    opens = np.empty(len(words.starts), np.bool_)
+    tokens = (words.starts, words.stops, words.ends)
+    mark_sentences(texts.utf8, texts.offsets, rules, tokens, opens)
+    return opens
 
 
 @lru_cache(maxsize=1)
@@ -142,6 +163,10 @@ def _compare(texts: TextBatch, rules: Rules) -> None:
     counts = _count(texts.utf8, texts.offsets, rules)
     if not np.array_equal(counts, count_sentences_by_spacy(texts.utf8, texts.offsets)):
         raise Inexpressible("its own rules, put to the test, give other sentences")
+    opens = np.empty(len(ours.starts), np.bool_)
+    mark_sentences(texts.utf8, texts.offsets, rules, (ours.starts, ours.stops, ours.ends), opens)
+    if not np.array_equal(opens, mark_sentences_by_spacy(texts, ours)):
+        raise Inexpressible("its own rules, put to the test, start other sentences")
 
 
 def _split(utf8: U8Array, offsets: I64Array, rules: Rules) -> Words:
@@ -166,6 +191,7 @@ def _count(utf8: U8Array, offsets: I64Array, rules: Rules) -> I64Array:
         stop = max(start + 1, int(np.searchsorted(offsets, limit, "right")) - 1)
         block = offsets[start : stop + 1]
         words = _split(utf8, block, rules)
-        counts[start:stop] = count_ends(utf8, block, rules, words.starts, words.stops, words.ends)
+        tokens, opens = (words.starts, words.stops, words.ends), np.empty(words.ends[-1], np.bool_)
+        counts[start:stop] = mark_sentences(utf8, block, rules, tokens, opens)
         start = stop
     return counts

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
+from dolmix.document import BoolArray, I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.errors import FilterError
 from dolmix.text.compiled import kernel
 from dolmix.text.eights import hash_span
@@ -71,6 +71,21 @@ def count_sentences_by_spacy(utf8: U8Array, offsets: I64Array) -> I64Array:
             nlp.max_length = len(text) + 1
             counts[n] = max(1, sum(1 for _ in nlp(text).sents))
     return counts
+
+
+def mark_sentences_by_spacy(texts: TextBatch, words: Words) -> BoolArray:
+    """(W,) bool: the first word of each sentence, as in `sentence_starts`, by spaCy itself."""
+    opens = np.zeros(len(words.starts), np.bool_)
+    for n, text in enumerate(texts.text.to_pylist()):
+        nlp = _pipeline(text)
+        with ASKING, nlp.memory_zone():
+            nlp.max_length = len(text) + 1
+            begins = [sentence.start_char for sentence in nlp(text).sents]
+        first, stop = words.ends[n], words.ends[n + 1]
+        # of the words from a sentence's start on, the first: it starts with white space, or there
+        marks = first + np.searchsorted(words.starts[first:stop], _char_starts(text)[begins])
+        opens[marks[marks < stop]] = True
+    return opens
 
 
 def _tokens(text: str) -> I32Array:

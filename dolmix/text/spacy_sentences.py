@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dolmix.document import I32Array, I64Array, U8Array
+from dolmix.document import BoolArray, I32Array, I64Array, U8Array
 from dolmix.text.characters import decode
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.spacy_tables import Rules
@@ -10,33 +10,37 @@ from dolmix.text.spacy_urls import PUNCT, TERMINAL
 
 
 @kernel
-def count_ends(
+def mark_sentences(
     utf8: U8Array,
     offsets: I64Array,
     rules: Rules,
-    starts: I32Array,
-    stops: I32Array,
-    ends: I64Array,
+    tokens: tuple[I32Array, I32Array, I64Array],
+    opens: BoolArray,
 ) -> I64Array:
-    """Count sentences.
+    """Mark the first token of each sentence, and count sentences.
 
     utf8     (B,) uint8      bytes of all texts
     offsets  (N + 1,) int64  text n is utf8[offsets[n]:offsets[n + 1]]
-    starts, stops, ends      places of the tokens that are no whitespace, as in `Words`
-    returns  (N,) int64      at least 1
+    tokens                   starts, stops (W,) and ends (N + 1,) of the tokens that are no
+                             whitespace, as in `Words`
+    opens    (W,) bool       out; whether a token is the first of its sentence
+    returns  (N,) int64      at least 1; one more than there are marks where whitespace alone is one
 
     A sentence starts at the first token, and after a terminal at the next token that is neither
     terminal nor punctuation; a run of whitespace is such a token, unless it is a single space after
-    another token. O(B). Twin: tests/naive_spacy.py `count_sentences`.
+    another token. O(B). Twin: tests/naive_spacy.py `count_sentences`,
+    `sentences`.
     """
+    starts, stops, ends = tokens
     counts = np.ones(offsets.size - 1, np.int64)
     for n in range(offsets.size - 1):
         base, after, seen = offsets[n], offsets[n], False
         for word in range(ends[n], ends[n + 1]):
             begin = base + starts[word]
+            opens[word] = word == ends[n]
             if seen and _has_space_token(utf8, after, begin):
                 counts[n] += 1
-                seen = False
+                opens[word], seen = True, False
             after = base + stops[word]
             mark, i = _mark(utf8, begin, after, rules)
             if mark & TERMINAL and i == after:
@@ -46,7 +50,7 @@ def count_ends(
                     mark, i = _mark(utf8, i, after, rules)
                 if mark & PUNCT == 0:
                     counts[n] += 1
-                    seen = False
+                    opens[word], seen = True, False
         counts[n] += seen and _has_space_token(utf8, after, offsets[n + 1])
     return counts
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from peers import adversarial_texts, english_documents, english_sample, needs, pieces
 
 from dolmix.document import TextBatch
+from dolmix.text.sentences import split_sentences
 from dolmix.text.spacy_en import count_sentences, split_spacy_en
 
 pytestmark = pytest.mark.conformance
@@ -42,16 +43,21 @@ def _spacy() -> None:
 
 
 def assert_same(texts: Sequence[str]) -> None:
-    """Words, and numbers of sentences, are datatrove's."""
+    """Words, sentences, and numbers of sentences, are datatrove's."""
     from datatrove.utils.text import split_into_sentences, split_into_words
 
     batch = TextBatch.of(list(texts))
     words, counts = split_spacy_en(batch), count_sentences(batch.utf8, batch.offsets)
+    places = split_sentences(batch, "spacy-en")
     for n, text in enumerate(texts):
         data, mine = text.encode(), range(words.ends[n], words.ends[n + 1])
         ours = [data[words.starts[w] : words.stops[w]].decode() for w in mine]
         assert ours == split_into_words(text), repr(text)
-        assert counts[n] == len(split_into_sentences(text)), repr(text)
+        theirs = split_into_sentences(text)
+        assert counts[n] == len(theirs), repr(text)
+        units = range(places.ends[n], places.ends[n + 1])
+        found = [data[places.starts[m] : places.stops[m]].decode() for m in units]
+        assert found == [stripped for s in theirs if (stripped := s.strip())], repr(text)
 
 
 def test_pages_and_articles(shared: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from by_hand import check_by_hand, check_explanations
 from commands import ROOT, environment
 from peers import needs
 
@@ -13,6 +14,8 @@ from dolmix.mix import read_lock, store_findings
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.plan import read_plan
 from dolmix.shards import verify
+
+BY_HAND = 50
 
 
 @pytest.mark.corpus
@@ -22,7 +25,9 @@ def test_every_folder_of_the_corpus_becomes_a_store(
 ) -> None:
     """18.2 k documents of 16 folders: all accounted for, every store verifies, the mix resolves.
 
-    Those of the WARC folder are its responses and its one WET record; each has an end.
+    Those of the WARC folder are its responses and its one WET record; each has an end. `why`
+    explains every dropped document, by a value beyond its limit or by the document that stays; of
+    fifty, of every reason some, the value is what plain Python makes of the input file.
     """
     needs("resiliparse")
     output = tmp_path / "run"
@@ -54,3 +59,10 @@ def test_every_folder_of_the_corpus_becomes_a_store(
     assert len(lock.sources) >= 6
     assert list(store_findings(lock)) == []
     assert json.loads((output / "mix.lock.json").read_bytes())["order_hash"] == lock.order_hash
+    by_reason = check_explanations(read_plan(output))
+    dropped = {reason for funnel in made for reason in funnel.dropped}
+    assert set(by_reason) == dropped
+    assert len(dropped) > 15
+    told = sum(len(explained) for explained in by_reason.values())
+    assert told == sum(sum(funnel.dropped.values()) for funnel in made)
+    check_by_hand(read_plan(output), shared / "corpus_seed", by_reason, BY_HAND, lid_model)

@@ -14,14 +14,18 @@ from commands import ROOT, Dolmix
 from dolmix.sources import BadRecords, Fields, plan_parts, read_part
 from dolmix.text.builtin_models import NAMES, builtin
 
-WEB = ("web_cc", "web_quality_labelled")
-DOCUMENTS = 250
+WEB = (
+    *("web_cc", "web_docs", "web_line_labelled", "web_messy"),
+    *("web_multilingual", "web_quality_labelled"),
+)
+"""Every folder of web pages that is no WARC folder."""
+DOCUMENTS = 120
 """Of each folder."""
 
 
 @pytest.fixture(scope="module")
 def pages(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the first pages of two web folders."""
+    """Write the first pages of every web folder."""
     folder = tmp_path_factory.mktemp("pages")
     for name in WEB:
         part = plan_parts([str(shared / "corpus_seed" / name / "*")], part_bytes=1 << 30)[0]
@@ -87,6 +91,12 @@ def test_llama_moe_drops_the_least_fluent_and_only_measures_adverts(
     mine = next(rule for rule in rules if rule["rule"] == "fluency.score_low")
     assert (mine["value"], mine["verdict"]) == (worst["fluency.score"], "drop")
     assert mine["limit"].startswith("< ")
+    kept = next(row for row in rows if row["reason"] is None)
+    rules = json.loads(dolmix("why", pages / "llama-moe", kept["id"], "--json").stdout)[0]["rules"]
+    told = {rule["rule"]: rule for rule in rules}
+    assert told["fluency.score_low"]["value"] == kept["fluency.score"] >= limit["limit"]
+    ads = told["ads.score"]
+    assert (ads["value"], ads["limit"], ads["verdict"]) == (kept["ads.score"], "", "measured")
     assert all(r["ads.score"] is not None for r in rows if r["reason"] is None)
     before = funnel["content_hash"]
     assert json.loads(dolmix("run", path, "--json").stdout)[0]["content_hash"] == before

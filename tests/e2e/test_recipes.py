@@ -19,6 +19,7 @@ from peers import needs
 from dolmix.config import load, parse
 from dolmix.files.streams import read_blocks
 from dolmix.files.warc import Record, read_records
+from dolmix.learned.fit import Fitting, fit
 from dolmix.pipeline.engine import run_pipeline
 from dolmix.pipeline.funnel import Funnel, funnels
 from dolmix.pipeline.spec import Pipeline
@@ -29,6 +30,7 @@ from dolmix.tokenizer import Tokenizer, TokenizerConfig
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESSES = ("jo.planted@example.net", "93.184.216.34")
 PERSONAL = f" Write to {ADDRESSES[0]} or see {ADDRESSES[1]} for more."
+INSULT = "You are a scoundrel and a villain."
 GERMAN = (
     "Die Fähre fährt im Sommer zweimal am Tag auf die Insel und im Winter nur einmal. "
     "Wer nicht warten will, nimmt das kleine Boot am alten Hafen hinter der Kirche. "
@@ -51,17 +53,32 @@ class Run:
         return [why(self.folder, id_)[0].reason for id_ in ids]
 
 
+def full_recipe(name: str) -> dict[str, Any]:
+    """Read a recipe with the filters that it has as comments."""
+    text = (ROOT / "configs" / "pipelines" / f"{name}.yaml").read_text()
+    commented = re.compile(r"^( +)# (- \{type:|   \w+:)", re.MULTILINE)
+    found: dict[str, Any] = yaml.safe_load(commented.sub(r"\1\2", text))
+    return found
+
+
 @pytest.fixture
 def run_recipe(tmp_path: Path, tiny_tokenizer: Path, lid_model: Path) -> Callable[..., Run]:
-    """Run a recipe over other inputs, and hold it to what every run promises."""
+    """Run a recipe over other inputs, and hold it to what every run promises.
 
-    def run(name: str, *overrides: str, **inputs: str) -> Run:
+    `full` uses the filters that the recipe has as comments.
+    """
+
+    def run(name: str, *overrides: str, full: bool = False, **inputs: str) -> Run:
         given = [f"sources.{source}.inputs=[{path}]" for source, path in inputs.items()]
         given += [f"output={tmp_path / 'run'}", f"tokenizer.path={tiny_tokenizer}", *overrides]
         if name != "dolma-code":
             given += [f"sources.web.filters.language.model={lid_model}"]
         given += ["executor.workers=1"]
-        recipe = load(Pipeline, ROOT / "configs" / "pipelines" / f"{name}.yaml", given)
+        path = ROOT / "configs" / "pipelines" / f"{name}.yaml"
+        if full:
+            path = tmp_path / path.name
+            path.write_text(yaml.safe_dump(full_recipe(name)))
+        recipe = load(Pipeline, path, given)
         plan = run_pipeline(recipe, quiet=True)
         made = {funnel.source: funnel for funnel in funnels(plan)}
         tokenizer = Tokenizer(TokenizerConfig(path=tiny_tokenizer))
@@ -103,14 +120,12 @@ def web_documents() -> list[dict[str, Any]]:
     return [builders.document(0, text) | {"id": id_} for id_, text in texts.items()]
 
 
-@pytest.mark.parametrize(("name", "left_out"), [("olmoe", 1), ("dolma-web", 2)])
+@pytest.mark.parametrize(("name", "left_out"), [("olmoe", 1), ("dolma-web", 3)])
 def test_filters_that_a_recipe_leaves_out_load(name: str, left_out: int) -> None:
     """Those that need a model or lists of one's own stand there as comments, ready to be used."""
-    text = (ROOT / "configs" / "pipelines" / f"{name}.yaml").read_text()
-    commented = re.compile(r"^( +)# (- \{type:|   \w+:)", re.MULTILINE)
-    full = yaml.safe_load(commented.sub(r"\1\2", text))
-    filters = parse(Pipeline, full, origin=name).sources["web"].filters
-    assert len(filters) == len(yaml.safe_load(text)["sources"]["web"]["filters"]) + left_out
+    short = yaml.safe_load((ROOT / "configs" / "pipelines" / f"{name}.yaml").read_text())
+    filters = parse(Pipeline, full_recipe(name), origin=name).sources["web"].filters
+    assert len(filters) == len(short["sources"]["web"]["filters"]) + left_out
 
 
 @pytest.mark.corpus
@@ -161,9 +176,26 @@ def _banned_url() -> str:
     return f"https://example.org/{next(word for word in words if word.isalnum())}/1"
 
 
+def own_filters(folder: Path) -> list[str]:
+    """Train a model that knows INSULT, write a list of words; give the overrides that use them."""
+    rows = [("non_toxic", sentence) for sentence in builders.prose(40, 3000).split(". ")]
+    rows += [("toxic", f"{INSULT} {word}") for word in builders.WORDS] * 10
+    small = Fitting(dim=8, max_chars=0, min_chars=0, buckets=5_000, quantise=False)
+    fit(rows, small, folder / "toxic.bin")
+    (folder / "en.txt").write_text("naughtyword\n")
+    models = [f"sources.web.filters.{name}.model={folder}/toxic.bin" for name in ("toxic", "nsfw")]
+    labels = "sources.web.filters.nsfw.labels=[toxic]"
+    return [*models, labels, f"sources.web.filters.adult.lists=[{folder}/en.txt]"]
+
+
 @pytest.mark.corpus
 def test_dolma_web(run_recipe: Callable[..., Run], shared: Path, tmp_path: Path) -> None:
-    """Lines without an end go, a page with six addresses too; five are masked; copies go."""
+    """Lines without an end go, a page with six addresses too; five are masked; copies go.
+
+    With a model and a list of one's own in the filters that the recipe has as comments, the one
+    toxic sentence of a page and a listed line go too.
+    """
+    needs("blingfire")
     planted = web_documents()
     first = builders.prose(1, 200)
     mails = " ".join(f"Ask person{n}@example.net now." for n in range(6))
@@ -174,6 +206,8 @@ def test_dolma_web(run_recipe: Callable[..., Run], shared: Path, tmp_path: Path)
         builders.document(3, f"{builders.prose(6, 900)} {'ha ' * 120}.") | {"id": "haha"},
         builders.document(4, lines) | {"id": "lines"},
         builders.document(5, f"{lines}\n{builders.prose(7, 60)}") | {"id": "lines too"},
+        builders.document(6, f"{builders.prose(9, 99)} {INSULT} {builders.prose(10, 99)}"),
+        builders.document(7, f"{builders.prose(11, 99)}\nA naughtyword stands in this line."),
         builders.document(0, builders.prose(8, 200)) | {"id": "page twice"},
     ]
     for number, page in enumerate(planted[:-1]):
@@ -183,8 +217,11 @@ def test_dolma_web(run_recipe: Callable[..., Run], shared: Path, tmp_path: Path)
     builders.write_jsonl(tmp_path / "in" / "a.jsonl.gz", planted)
     real = sampled(shared, "web_cc", 8) + sampled(shared, "web_messy", 30)
     builders.write_jsonl(tmp_path / "in" / "b.jsonl.gz", real)
-    found = run_recipe("dolma-web", web=str(tmp_path / "in" / "*"))
+    settings = own_filters(tmp_path)
+    found = run_recipe("dolma-web", *settings, full=True, web=str(tmp_path / "in" / "*"))
     ends = {
+        "doc-6": None,
+        "doc-7": None,
         "kept": None,
         "menu": None,
         "german": "language.label",
@@ -197,7 +234,8 @@ def test_dolma_web(run_recipe: Callable[..., Run], shared: Path, tmp_path: Path)
     }
     assert dict(zip(ends, found.dropped(*ends), strict=True)) == ends
     texts = found.texts["web"]
-    assert not any("Home | News" in text for text in texts)
+    for gone in ("Home | News", "scoundrel", "naughtyword"):
+        assert not any(gone in text for text in texts)
     assert not any(address in text for text in texts for address in ADDRESSES)
     (masked,) = [text for text in texts if "Write to" in text]
     assert "Write to |||EMAIL_ADDRESS||| or see  |||IP_ADDRESS|||  for more." in masked

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peers import needs
 from pydantic import ValidationError
 
 from dolmix.document import TextBatch
@@ -99,6 +100,58 @@ def test_units_beyond_a_limit_are_cut_out(lid_model: Path, unit: Any) -> None:
     assert {name: c.type for name, c in columns.items()} == filter_.column_types()
 
 
+@pytest.mark.parametrize("sentences", ["spacy-en", "blingfire"])
+def test_sentences_beyond_a_limit_are_cut_out(lid_model: Path, sentences: Any) -> None:
+    """Each sentence has the score that it would have as a document; one gap goes with it."""
+    needs(sentences.removesuffix("-en"))
+    given = {"unit": "sentence", "sentences": sentences, "labels": ("de",), "cut_above": 0.4}
+    filter_ = Classifier.model_validate({"model": lid_model, **given})
+    first = f"{ENGLISH} {GERMAN}\n\n{ENGLISH}\n{GERMAN}"
+    texts = TextBatch.of([*TEXTS, first, f"{GERMAN} {GERMAN} {ENGLISH}"])
+    columns = filter_.columns(texts)
+    after = edited(texts, read_edits(columns["edit"])).text.to_pylist()
+    assert after[:2] == [ENGLISH, ""]
+    assert after[-2:] == [f"{ENGLISH}\n\n{ENGLISH}", ENGLISH]
+    assert columns["units"].to_pylist() == [1, 1, 3, 0, 0, 4, 3]
+    assert columns["units_removed"].to_pylist() == [0, 1, 2, 0, 0, 2, 2]
+    alone = Classifier(model=lid_model, labels=("de",)).columns(texts)
+    assert columns["score"][:2] == alone["score"][:2]
+    assert {name: c.type for name, c in columns.items()} == filter_.column_types()
+    assert filter_.splitter == f"sentences: {sentences}"
+    assert set(filter_.digests()) == {"model", "sentences"}
+
+
+@pytest.mark.parametrize("unit", ["sentence", "line", "paragraph"])
+def test_a_documents_score_is_that_of_its_units(lid_model: Path, unit: Any) -> None:
+    """Mean by bytes, largest or smallest of what each unit has as a document; null of none."""
+    needs("spacy")
+    gap = "\n\n"
+    texts = TextBatch.of([f"{ENGLISH}{gap}{GERMAN}{gap}{GERMAN}", ENGLISH, "", "\n \n"])
+    given = {"model": lid_model, "labels": ("en",)}
+    alone = Classifier.model_validate(given).columns(TextBatch.of([ENGLISH, GERMAN]))
+    english, german = alone["score"].to_pylist()
+    sizes = [len(text.encode()) for text in (ENGLISH, GERMAN)]
+    mean = (sizes[0] * english + 2 * sizes[1] * german) / (sizes[0] + 2 * sizes[1])
+    for wanted, score in {"mean": mean, "max": english, "min": german}.items():
+        about = {**given, "unit": unit, "document_score": wanted}
+        filter_ = Classifier.model_validate(about)
+        found = filter_.columns(texts)["score"].to_pylist()
+        assert found[0] == pytest.approx(score, abs=1e-12)
+        assert found[1:] == [english, None, None]
+
+
+def test_any_sentence_can_drop_its_document(lid_model: Path) -> None:
+    """The largest score of a sentence against a limit: one is enough."""
+    needs("spacy")
+    about = {"unit": "sentence", "document_score": "max", "max_score": 0.4, "name": "toxic"}
+    filter_ = Classifier.model_validate({"model": lid_model, "labels": ("de",), **about})
+    texts = TextBatch.of([f"{ENGLISH} {ENGLISH}", f"{ENGLISH} {GERMAN} {ENGLISH}", ""])
+    reasons = judge(filter_, filter_.columns(texts), texts)
+    assert reasons.to_pylist() == [None, "toxic.score_high", None]
+    other = filter_.model_copy(update={"document_score": "mean"})
+    assert column_identity(other) != column_identity(filter_)
+
+
 def test_a_card_fills_in_what_settings_leave_open(lid_model: Path, tmp_path: Path) -> None:
     """Label, preparation and worst end come from the card beside the model, if it is its card."""
     model = tmp_path / "mine.ftz"
@@ -126,6 +179,7 @@ def test_a_card_fills_in_what_settings_leave_open(lid_model: Path, tmp_path: Pat
         ({"min_score": 0.5, "drop_worst_frac": 0.1}, "either drop_worst_frac or min_score"),
         ({"cut_below": 0.5}, "are about units"),
         ({"unit": "line", "max_removed_frac": 0.5}, "needs cut_below or cut_above"),
+        ({"document_score": "max"}, "document_score: max is about units"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(

@@ -106,6 +106,28 @@ def test_rules_stand_in_their_order(done: Plan) -> None:
     assert columns[-1] == "sampler.draw"
 
 
+def test_a_filter_without_rules_shows_what_it_measured(
+    tmp_path: Path, tiny_tokenizer: Path, lid_model: Path
+) -> None:
+    """Of a classifier that only reports every value is told, of masks their number."""
+    about = {"type": "classifier", "name": "english", "model": str(lid_model), "labels": ["en"]}
+    filters = [
+        {"type": "gopher"},
+        {**about, "report_only": True},
+        {"type": "pii", "preset": "dolma-1.2", "max_count": None},
+    ]
+    plan = run(tmp_path, tiny_tokenizer, source={"filters": filters})
+    found = one(plan, "plain")
+    told = {t.column: t for t in found.rules if t.filter != "gopher"}
+    assert told.pop("pii.count").value == 0
+    assert list(told) == ["english.score", "english.label", "english.label_score"]
+    assert {t.verdict for t in told.values()} == {"measured"}
+    assert told["english.label"].value == "en"
+    assert told["english.score"].value == told["english.label_score"].value > 0.5
+    dropped = {t.filter: t.verdict for t in one(plan, "short").rules}
+    assert dropped["english"] == "not reached"
+
+
 def test_every_document_s_reason_is_that_of_its_first_drop(done: Plan) -> None:
     """Explained part by part, each document's reason follows from the values shown."""
     seen = []

@@ -105,6 +105,29 @@ def test_every_ngram_above_the_guarantee_is_a_candidate(
         assert count - found.error <= kept.get(by_hash[text], 0) <= count
 
 
+def test_memory_is_that_of_the_table_whatever_the_text() -> None:
+    """Of ten times as many different n-grams as fit, a table holds what it may.
+
+    It says by how much counts may be short; what both readings keep has the same bound.
+    """
+    slots = 1 << 12
+    table = Table(slots)
+    frequent_words = ["the", "same", "three", "words", "over", "and", "over"]
+    for start in range(0, 20_000, 500):
+        rare = [f"w{start + n} x{start + n}" for n in range(500)]
+        texts = TextBatch.of([" ".join([*rare, *frequent_words])])
+        table.add(split_words(texts), 2)
+    assert table._table.shape == (slots, 2)
+    assert table._room.shape == (slots // 4, 2)
+    found = table.summary()
+    assert len(found.items) <= slots // 2
+    assert found.total == 40 * (2 * 500 + 7 - 1)
+    assert 0 < found.error <= 4 * found.total // slots
+    listed = Listed(2, found, 5)
+    assert hash_of("same three") in found.items[: len(listed.items)]
+    assert listed._index.shape[0] <= 4 * slots
+
+
 def test_few_candidates_are_counted_where_few_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
