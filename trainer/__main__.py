@@ -44,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         # the others.
         local = _may_be_local(error)
         if first or local:
+            for handler in logging.getLogger().handlers:
+                handler.flush()  # a progress line ends before
             sys.stderr.write(f"{error}\n")
         return error.exit_code if local else explained_exit(error.exit_code)
 

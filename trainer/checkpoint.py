@@ -167,8 +167,8 @@ def _order_differences(meta: Meta, order: OrderSpec) -> Iterator[str]:
 
 def changed_settings(meta: Meta, config: TrainConfig) -> Iterator[str]:
     """Name the settings that change the result and are not as the checkpoint's run had them."""
-    saved = dict(_leaves(meta.config))
-    for path, value in _leaves(config.model_dump(mode="json")):
+    saved = dict(leaves(meta.config))
+    for path, value in leaves(config.model_dump(mode="json")):
         watched = path.partition(".")[0] in WATCHED and path not in UNWATCHED
         if watched and path in saved and saved[path] != value:
             yield f"{path} {value!r}, was {saved[path]!r}"
@@ -231,10 +231,10 @@ def _named(folder: Path) -> list[Path]:
     return [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Values inside nested mappings, each with its dotted path."""
     if not isinstance(value, dict):
         yield path, value
         return
     for key, inner in value.items():
-        yield from _leaves(inner, f"{path}.{key}" if path else key)
+        yield from leaves(inner, f"{path}.{key}" if path else key)

@@ -36,12 +36,16 @@ class Console(logging.Handler):
         except (OSError, ValueError):
             self.handleError(record)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """End the progress line, so that it stays."""
         if self._passing:
             stream = self._stream or sys.stderr
             stream.write("\n")
             self._passing = ""
+
+    def close(self) -> None:
+        """End the progress line; take no more."""
+        self.flush()
         super().close()
 
 

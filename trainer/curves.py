@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from dolmix.errors import UsageError
 from dolmix.mix import OrderSpec
 from dolmix.order import diff_specs, difference_lines
+from trainer.checkpoint import leaves
 from trainer.runfile import RunFile, read_run
 from trainer.sinks import METRICS
 
@@ -140,7 +141,7 @@ def setting_differences(a: RunFile | None, b: RunFile | None) -> list[str]:
     """Say which settings of two runs differ, those apart that only say where a run goes."""
     if a is None or b is None:
         return []
-    first, second = (dict(_leaves(run.config)) for run in (a, b))
+    first, second = (dict(leaves(run.config)) for run in (a, b))
     return [
         f"{path}: {first.get(path)} -> {second.get(path)}"
         for path in sorted(first.keys() | second.keys())
@@ -262,11 +263,3 @@ def _mean(values: Floats) -> float | None:
 def _median(values: Floats) -> float | None:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else None
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield path, value
-        return
-    for key, inner in value.items():
-        yield from _leaves(inner, f"{path}.{key}" if path else key)

@@ -250,17 +250,20 @@ def document_starts(boundaries: NDArray[np.int32], length: int) -> DocumentStart
 def open_data(config: TrainConfig, world: World) -> Data:
     """Open the data on every rank.
 
-    Raises what `Data` raises, on every rank; DolmixError for locks and stores, which can be missing
-    on one machine only.
+    Raises what `Data` raises, on every rank; DolmixError for locks, stores, and files of questions,
+    which can be missing on one machine only, and for a tokenizer where it is.
     """
-    data, problem = None, ""
+    data, found = None, None
     try:
         data = Data(config, rank=world.rank, world=world.size)
-    except (LockError, StoreError, DataError) as error:
-        problem = str(error)
-    problems = sorted({text for text in world.gather_texts(problem) if text})
-    if data is None or problems:
+    except (ConfigError, LockError, StoreError, DataError) as error:
+        found = error
+    told = set(world.gather_texts("" if found is None else str(found)))
+    if isinstance(found, ConfigError) and len(told) == 1:
+        raise found
+    if problems := sorted(told - {""}):
         if data is not None:
             data.close()
         raise DolmixError("\n".join(problems))
+    assert data is not None
     return data

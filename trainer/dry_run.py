@@ -21,7 +21,6 @@ from dolmix.mix import Lock, read_lock, stage_counts
 from trainer.config import ModelConfig, TrainConfig
 from trainer.curves import read_curves
 from trainer.footprint import BYTES, Plan, count, memory
-from trainer.sinks import METRICS
 
 GIB = 2**30
 OLMOE = ModelConfig(
@@ -80,6 +79,8 @@ def forecast(config: TrainConfig, *, tokens_per_s: float | None = None) -> dict[
     tokens_per_s: speed of one process, where it is known. Raises LockError, ConfigError, OrderError
     or UsageError for a run that would not start.
     """
+    if tokens_per_s is not None and not 0 < tokens_per_s < float("inf"):
+        raise UsageError(f"--tokens-per-s {tokens_per_s:g}: give a speed above 0")
     lock = read_lock(config.lock)
     steps = _steps(config, lock)
     schedule, length = lock.order.schedule, lock.order.sequence_length
@@ -181,11 +182,13 @@ def _speeds(
     if given is not None:
         yield given, "as given"
         return
-    if (config.output / METRICS).is_file():
+    try:
         measured = read_curves(config.output).values["tokens_per_s_gpu"]
-        if np.isfinite(measured).any():
-            yield float(np.nanmedian(measured)), f"as this run has measured ({config.output})"
-            return
+    except UsageError:  # nothing was trained into it, or no step is told yet
+        measured = np.empty(0)
+    if np.isfinite(measured).any():
+        yield float(np.nanmedian(measured)), f"as this run has measured ({config.output})"
+        return
     same = config.model.model_copy(update={"vocab": OLMOE.vocab, "init_std": OLMOE.init_std})
     if same != OLMOE or length != OLMOE_LENGTH or not plan.on_gpu:
         return

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNITS = ((10**9, "billion "), (10**6, "million "), (10**3, "thousand "), (1, ""))
-FORMATS = (".png", ".svg", ".pdf")
+UNEQUAL = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}
+"""What each format would say of when, or by what, a picture was drawn."""
 PANEL_IN, DPI, COLUMNS = (5.2, 3.4), 110, 3
 MOST_POINTS, MOST_PANELS, MOST_NOTES, LONGEST_NOTE = 2000, 12, 4, 170
 Panel = Callable[["Axes"], None]
@@ -70,16 +71,21 @@ def told(found: dict[str, Any]) -> Iterator[str]:
     for run in runs:
         yield f"{run['run']}: {run['steps']:,} steps, {run['tokens']:,} tokens, {run['folder']}"
     yield _line("ce", [r["ce"] for r in runs], [d["ce"] for d in changes])
-    for name in runs[0]["sources"]:
+    for name in _names(runs, "sources"):
         gaps = [d["sources"].get(name) for d in changes]
         yield _line(f"ce of {name}", [r["sources"].get(name) for r in runs], gaps)
-    for name in runs[0]["evaluation"]:
+    for name in _names(runs, "evaluation"):
         values = [r["evaluation"].get(name) for r in runs]
         yield _line(name, values, [{"difference": d["evaluation"].get(name)} for d in changes])
     yield _line("balance", [r["balance"] for r in runs], [])
     for change in changes:
         for line in (*change["lock"], *change["settings"]):
             yield f"{change['run']}: {line}"
+
+
+def _names(runs: Sequence[dict[str, Any]], kind: str) -> list[str]:
+    """Names of what any run has numbers of, those of the first run first."""
+    return [*dict.fromkeys(name for run in runs for name in run[kind])]
 
 
 def _line(name: str, values: Sequence[float | None], gaps: Sequence[Any]) -> str:
@@ -104,9 +110,10 @@ def draw(
 
     Raises UsageError if matplotlib is not installed or the file name ends in no known format.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: a picture ends in {', '.join(FORMATS)}, not {path.suffix!r}")
+    if path.suffix not in UNEQUAL:
+        raise UsageError(f"{path}: a picture ends in {', '.join(UNEQUAL)}, not {path.suffix!r}")
     try:
+        from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
@@ -128,8 +135,9 @@ def draw(
         axes.set_visible(False)
     figure.suptitle("\n".join([_title(runs, steps), *notes]), fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # no date in the file: equal runs give equal pictures
-    figure.savefig(path, metadata={"Software": None} if path.suffix == ".png" else {"Date": None})
+    # no date and no random name in the file: equal runs give equal pictures
+    with rc_context({"svg.hashsalt": "dolmix"}):
+        figure.savefig(path, metadata={UNEQUAL[path.suffix]: None})
 
 
 def _title(runs: Sequence[Curves], steps: int) -> str:

@@ -62,12 +62,14 @@ class Profiling:
         self._began = 0.0
         self._before: list[float] = []
         self._done = 0
+        self._started_at = self.first
 
     def around(self, batches: Iterator[tuple[int, B]], step: int) -> Iterator[tuple[int, B]]:
         """Give the steps from `step` on as they come, and profile those that are asked for.
 
         A run that stops in between leaves a profile of the steps that it did.
         """
+        self._started_at = max(self.first, step)
         try:
             for step in range(step, self.last + 1):  # noqa: B020, PLR1704 - it is that step
                 if step < self.first:
@@ -120,7 +122,7 @@ class Profiling:
         marks = self._before[1:]  # the first step of a run compiles
         each = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else None
         found = {
-            "first_step": self.first,
+            "first_step": self._started_at,
             "rank": self.world.rank,
             "unprofiled_step_ms": None if each is None else round(1e3 * each, 4),
         } | found

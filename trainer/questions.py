@@ -154,6 +154,10 @@ def _answer(
         raise _refused(path, number, f"no such JSON object: {error}") from None
     if not (isinstance(context, str) and isinstance(continuation, str)):
         raise _refused(path, number, "request.context and request.continuation are to be texts")
+    try:
+        (context + continuation).encode()
+    except UnicodeEncodeError:  # JSON can escape half of a pair
+        raise _refused(path, number, "a text that is no Unicode: a lone surrogate") from None
     if not continuation.strip():
         raise _refused(path, number, f"the continuation {continuation!r} is no answer")
     expected = len(found.get(key, ()))

@@ -8,6 +8,7 @@ maker's figure for dense bfloat16 products. So there is no MFU where the peak is
 float32, unless `metrics.peak_tflops` names one.
 """
 
+import re
 import resource
 import sys
 from dataclasses import dataclass
@@ -23,10 +24,10 @@ PEAK_TFLOPS = (
     ("H200 NVL", 835.5), ("H200", 989.0), ("GH200", 989.0), ("H100 NVL", 835.5),
     ("H100 PCIe", 756.4), ("H100", 989.0), ("H800", 989.0), ("GB200", 2500.0), ("B200", 2250.0),
     ("A100", 312.0), ("A800", 312.0), ("L40S", 362.05), ("L40", 181.05), ("A40", 149.7),
-    ("A10", 125.0), ("L4", 121.0), ("MI325X", 1307.4), ("MI300X", 1307.4), ("MI250X", 383.0),
+    ("A10", 125.0), ("L4", 121.0), ("MI325X", 1307.4), ("MI300X", 1307.4), ("MI250X", 191.5),
 )  # fmt: skip
-"""Dense bfloat16 peak in TFLOP/s by part of the device's name, from the makers' data sheets; the
-first that fits holds."""
+"""Dense bfloat16 peak in TFLOP/s by part of the device's name, as a word, from the makers' data
+sheets; the first that fits holds. torch takes each half of an MI250X for a device."""
 CLOCKED = ("tokens_per_s", "tokens_per_s_gpu", "mfu", "memory_gib", "eval_s")
 """Keys of rows that depend on the machine; all others are repeated exactly by a resumed run."""
 
@@ -76,7 +77,8 @@ class Speed:
 
 def peak_tflops(device: str) -> float | None:
     """Dense bfloat16 peak of a device by its name, TFLOP/s; None where it is not known."""
-    return next((peak for part, peak in PEAK_TFLOPS if part in device), None)
+    fitting = (peak for part, peak in PEAK_TFLOPS if re.search(rf"\b{part}\b", device))
+    return next(fitting, None)
 
 
 def memory_gib(*, on_gpu: bool) -> dict[str, float]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dolmix.errors import ConfigError, LockError, OrderError
+from dolmix.errors import ConfigError, DolmixError, LockError, OrderError
 from dolmix.order import Batches, row_digests
 from trainer.config import Span, TrainConfig
-from trainer.data import Data
+from trainer.data import Data, open_data
 
 Configure = Callable[..., TrainConfig]
 
@@ -68,3 +68,39 @@ def test_another_store_is_refused(configure: Configure, lock: Path, rewrite_stor
     rewrite_store(lock.parent, "web")
     with pytest.raises(LockError, match="source 'web'"):
         Data(config, rank=0, world=1)
+
+
+class _TwoRanks:
+    """The world as the first of two ranks sees it, whose other one found some problem."""
+
+    rank, size = 0, 2
+
+    def __init__(self, other: str) -> None:
+        self.other = other
+
+    def gather_texts(self, mine: str) -> list[str]:
+        """Give both ranks' problems."""
+        return [mine, self.other]
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["here", "there"])
+def test_a_file_that_one_machine_lacks_is_named_on_all(
+    configure: Configure, tmp_path: Path, *, here: bool
+) -> None:
+    """A tokenizer that only one rank misses is that rank's message on both; both get an answer."""
+    evaluation = {"every_steps": 2, "tasks": {"t": "q"}, "tokenizer": {"path": "none.json"}}
+    config = configure(**({"evaluation": evaluation} if here else {}))
+    world: Any = _TwoRanks("" if here else "none.json is missing there")
+    with pytest.raises(DolmixError, match=r"none\.json") as caught:
+        open_data(config, world)
+    assert type(caught.value) is DolmixError
+
+
+def test_what_all_ranks_find_alike_keeps_its_kind(configure: Configure) -> None:
+    """A wrong setting is a ConfigError, with its exit code, on every rank."""
+    config = configure(max_steps=13)
+    with pytest.raises(ConfigError) as alone:
+        Data(config, rank=0, world=2)
+    world: Any = _TwoRanks(str(alone.value))
+    with pytest.raises(ConfigError, match="13, but the lock has 12 steps"):
+        open_data(config, world)

@@ -210,9 +210,20 @@ def test_a_run_that_would_not_start_is_refused(configure: Configure) -> None:
         forecast(configure(processes=4, parallel={"replicas": 3}))
     with pytest.raises(ConfigError, match="13, but the lock has 12 steps"):
         forecast(configure(max_steps=13))
+    for speed in (0.0, -3.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=r"--tokens-per-s .*: give a speed above 0"):
+            forecast(configure(), tokens_per_s=speed)
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="say for how many, as in processes=8"):
             forecast(configure(processes="gpu"))
+
+
+def test_an_output_without_a_step_has_no_speed(configure: Configure) -> None:
+    """A run that was killed before its first step was told is no reason to fail."""
+    config = configure()
+    config.output.mkdir(parents=True)
+    (config.output / "metrics.jsonl").touch()
+    assert forecast(config)["times"] == []
 
 
 @pytest.mark.e2e

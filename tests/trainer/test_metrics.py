@@ -100,6 +100,26 @@ def test_mfu_is_of_the_named_peak() -> None:
     assert "of 989 TFLOP/s (NVIDIA H200)" in speed.explain()
 
 
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.4),
+        ("NVIDIA GH200 480GB", 989.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA A10", 125.0),
+        ("NVIDIA A10G", None),
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA L40S", 362.05),
+        ("AMD Instinct MI250X", 191.5),
+    ],
+)
+def test_peaks_are_of_that_very_device(device: str, peak: float | None) -> None:
+    """No device has the peak of another one whose name its own begins with."""
+    assert peak_tflops(device) == peak
+
+
 def test_unknown_devices_have_no_mfu(configure: Configure) -> None:
     """A device without a known peak has none, nor has float32; `peak_tflops` sets one."""
     assert peak_tflops("Some Accelerator 9") is None
@@ -343,5 +363,7 @@ def test_progress_stays_in_place_on_a_terminal(stream: io.StringIO, shown: str) 
         record = logging.LogRecord("x", logging.INFO, "", 0, text, (), None)
         record.passing = passing
         console.emit(record)
+    console.flush()
+    ended = stream.getvalue()
     console.close()
-    assert stream.getvalue() == shown
+    assert ended == stream.getvalue() == shown

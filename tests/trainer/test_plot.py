@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from dolmix.errors import UsageError
 from dolmix.mix import load_mix, resolve
+from trainer import plot
 from trainer.config import TrainConfig
 from trainer.convert import run
 from trainer.curves import compared, labels, read_curves, smoothed
@@ -105,10 +106,7 @@ def colours(picture: Path) -> set[int]:
 
 
 def test_pictures_show_every_run(tmp_path: Path) -> None:
-    """Loss, each source, evaluations and routers have panels; lines have the runs' colours.
-
-    Equal runs give equal pictures.
-    """
+    """Loss, each source, evaluations and routers have panels; lines have the runs' colours."""
     pytest.importorskip("matplotlib")
     folders = [write_run(tmp_path / name, 40, seed) for seed, name in enumerate("ab")]
     runs = [read_curves(folder) for folder in folders]
@@ -119,9 +117,29 @@ def test_pictures_show_every_run(tmp_path: Path) -> None:
     draw(runs, tmp_path / "two.png", x="steps", steps=4)
     blue, orange = 0x1F77B4, 0xFF7F0E
     assert {blue, orange} <= colours(tmp_path / "two.png")
-    for name in ("one.png", "again.png"):
-        draw(runs[:1], tmp_path / name, steps=4)
-    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "one.png").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_equal_runs_give_equal_pictures(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In every format, whenever a picture is drawn; matplotlib has nothing to complain of."""
+    pytest.importorskip("matplotlib")
+    runs = [read_curves(write_run(tmp_path / "a", 40, 0))]
+    for number in (1, 2):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(1_000_000_000 * number))
+        draw(runs, tmp_path / f"{number}{suffix}", steps=4)
+    assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
+    assert not caplog.records
+
+
+def test_what_only_one_run_has_is_told(tmp_path: Path) -> None:
+    """A source or a task of a later run alone has its line, with a dash for the others."""
+    runs = [read_curves(write_run(tmp_path / name, 20, 1, old=name == "a")) for name in "ab"]
+    del runs[0].sources["code"]
+    said = {line.partition("  ")[0]: line.split()[-2:] for line in plot.told(compared(runs, 5))}
+    assert said["ce of code"][0] == "-"
+    assert said["acc_norm/arc"] == ["-", "0.2700"]
 
 
 def test_one_config_on_two_locks(

@@ -71,6 +71,15 @@ def test_an_interrupted_run_leaves_what_it_profiled(configure: Configure, train:
     assert (found["first_step"], found["steps"]) == (3, 2)
 
 
+def test_a_resumed_run_says_where_its_profile_begins(configure: Configure, train: Train) -> None:
+    """A run that goes on with step 5 has steps 5 and 6 of 3 to 6 in its table."""
+    train(configure(max_steps=4))
+    config = configure(profile={"steps": [3, 6]}, max_steps=7)
+    train(config)
+    found = json.loads((config.output / "profile" / "rank-0.json").read_text())
+    assert (found["first_step"], found["steps"]) == (5, 2)
+
+
 def test_nothing_profiles_unless_asked(
     configure: Configure, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_questions_are_read_in_order(tmp_path: Path) -> None:
         ([answers(0, "a", [" b"], 0)[0] | {"request": {"context": "a"}}], 1, "no 'continuation'"),
         (answers(0, "a", [" b", 3], 0), 2, "are to be texts"),
         (answers(0, "a", [" b", " "], 0), 2, "the continuation ' ' is no answer"),
+        (answers(0, "a\ud800", [" b", " c"], 0), 1, "a text that is no Unicode"),
         (answers(0, "a", [" b", " c"], 0)[1:], 1, "idx 1 of doc_id 0, where 0 is next"),
         (answers(0, "a", [" b"], 0) * 2, 2, "idx 0 of doc_id 0, where 1 is next"),
         (answers("q", "a", [" b", " c"], 2), 2, 'label 2 of doc_id "q", which has 2 answers'),
