@@ -39,6 +39,8 @@ def slow_pipeline(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Path
 def started(slow_pipeline: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """Start a run and wait until workers tokenize; the run's process, and its output."""
     output = tmp_path / "run"
+    # a shell's background job has SIGINT ignored, and so would all that it starts
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command("run", slow_pipeline, f"output={output}"),
         env=environment(),
@@ -47,6 +49,7 @@ def started(slow_pipeline: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Po
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + PATIENCE_S
     while len(working(output)) < 2:
         assert process.poll() is None, process.communicate()
