@@ -34,7 +34,7 @@ from typing import Any, Literal
 import torch
 
 from trainer.config import ModelConfig, TrainConfig
-from trainer.model import Model
+from trainer.model import Model, count_parameters
 
 BYTES = {"float32": 4, "bfloat16": 2}
 Recompute = Literal["none", "experts", "blocks"]
@@ -72,13 +72,11 @@ def count(config: ModelConfig) -> Parameters:
     """Count on the meta device."""
     with torch.device("meta"):
         model = Model(config)
-    total = sum(p.numel() for p in model.parameters())
+    total, active = count_parameters(config)
     blocks = [sum(p.numel() for p in block.parameters()) for block in model.blocks]
-    idle = config.experts - config.top_k
-    expert = 3 * config.d_model * config.d_ff
     return Parameters(
         total=total,
-        active=total - len(config.moe_layers) * idle * expert,
+        active=active,
         embedding=config.vocab * config.d_model,
         output=0 if config.tie_embeddings else config.vocab * config.d_model,
         root=total - sum(blocks),
