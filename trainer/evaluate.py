@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from dolmix.config import Schema, parse, read_yaml
 from dolmix.errors import ConfigError, Problem, UsageError
@@ -41,7 +40,7 @@ from trainer.model import Model
 from trainer.parallel import World, build_model, join_world
 from trainer.questions import open_tasks
 from trainer.sinks import strict
-from trainer.weights import Weights, open_weights
+from trainer.weights import Weights, open_weights, values_of
 
 log = logging.getLogger(__name__)
 MEASURES = ("acc", "acc_norm", "acc_bytes", "acc_token")
@@ -197,12 +196,7 @@ def _teller(world: World) -> Callable[[str], None]:
 @torch.no_grad()
 def load_sharded(weights: Weights, config: TrainConfig, world: World) -> Model:
     """Build the model over all ranks and read its weights and router biases."""
-
-    def read(name: str, shape: torch.Size, *, seed: int, std: float) -> Tensor:
-        del shape, seed, std
-        return weights.read(name)
-
-    model = build_model(config, world, draw=read)
+    model = build_model(config, world, draw=values_of(weights))
     for name, buffer in model.named_buffers():
         buffer.copy_(weights.read(name))
     return model

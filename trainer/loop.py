@@ -43,7 +43,7 @@ from trainer.speed import Speed
 from trainer.step import Rows, Step
 from trainer.tensor_files import DamagedError
 from trainer.watch import WAITING, Watch
-from trainer.weights import open_weights
+from trainer.weights import open_weights, values_of
 
 log = logging.getLogger(__name__)
 
@@ -360,11 +360,7 @@ def initial_weights(config: TrainConfig, path: Path) -> Draw:
             "configuration. Set model to what it is."
         )
 
-    def read(name: str, shape: torch.Size, *, seed: int, std: float) -> Tensor:
-        del shape, seed, std
-        return weights.read(name)
-
-    return read
+    return values_of(weights)
 
 
 def resume_path(config: TrainConfig, latest: Path | None) -> Path | None:

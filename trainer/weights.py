@@ -19,6 +19,7 @@ from trainer import checkpoint
 from trainer.config import ModelConfig
 from trainer.hf import Piece, from_theirs, pieces, read_config, to_theirs
 from trainer.model import Model
+from trainer.parallel import Draw
 from trainer.tensor_files import load
 
 MODEL = "model.json"
@@ -135,6 +136,16 @@ def open_weights(path: Path) -> Weights:
         f"{path} holds no weights: it has none of {checkpoint.META} (a checkpoint), {MODEL} "
         "(imported) and config.json (Hugging Face)."
     )
+
+
+def values_of(weights: Weights) -> Draw:
+    """Give what is stored where `build_model` would draw initial values."""
+
+    def read(name: str, shape: torch.Size, *, seed: int, std: float) -> Tensor:
+        del shape, seed, std
+        return weights.read(name)
+
+    return read
 
 
 def load_model(weights: Weights, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
