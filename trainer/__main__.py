@@ -1,7 +1,8 @@
 """One process of a training run: `python -m trainer CONFIG [key.path=value]...`.
 
 With `--dry-run` it says what the run would be (`trainer.dry_run`), and starts nothing.
-Or a verb that needs torch but no training: `python -m trainer export|import|verify|generate`.
+Or a verb that needs torch but no training: `python -m trainer
+export|import|verify|generate|evaluate|plot`.
 
 Alone it is the whole run; torchrun starts several. Exit codes: 0 finished, 1 bad data or a failed
 step, 2 usage or configuration, 130 interrupted, with a checkpoint to go on from.
@@ -9,6 +10,7 @@ step, 2 usage or configuration, 130 interrupted, with a checkpoint to go on from
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -31,7 +33,6 @@ log = logging.getLogger("trainer")
 
 def main(arguments: Sequence[str]) -> int:
     """Train as the configuration says and return the exit code."""
-    first = os.environ.get("RANK", "0") == "0"
     log_to_stderr()
     try:
         if arguments and arguments[0] in VERBS:
@@ -40,13 +41,9 @@ def main(arguments: Sequence[str]) -> int:
             return dry_run(arguments)
         return explained_exit(0 if train(arguments) else INTERRUPTED)
     except DolmixError as error:
-        # What all ranks find alike is said once; where one alone cannot go on, torchrun has to end
-        # the others.
         local = _may_be_local(error)
-        if first or local:
-            for handler in logging.getLogger().handlers:
-                handler.flush()  # a progress line ends before
-            sys.stderr.write(f"{error}\n")
+        _say(error, everywhere=local)
+        # Where one alone cannot go on, torchrun has to end the others.
         return error.exit_code if local else explained_exit(error.exit_code)
 
 
@@ -80,6 +77,19 @@ def train(arguments: Sequence[str]) -> bool:
                 config.output / METRICS,
             )
     return finished
+
+
+def _say(error: DolmixError, *, everywhere: bool) -> None:
+    """Write what ended this process to stderr: once a machine, or `everywhere`, by every rank.
+
+    What all ranks find alike is so told more than once, but nobody has to look for it on another
+    machine, and a file or package that one of them lacks is told where it is lacking.
+    """
+    first = os.environ.get("RANK", "0") == "0"
+    if first or everywhere or os.environ.get("LOCAL_RANK", "0") == "0":
+        for handler in logging.getLogger().handlers:
+            handler.flush()  # a progress line ends before
+        sys.stderr.write(f"{error}\n" if first else f"{socket.gethostname()}: {error}\n")
 
 
 def _may_be_local(error: DolmixError) -> bool:

@@ -43,7 +43,9 @@ _NAME = re.compile(r"step-\d{6,}")
 class Meta(Schema):
     """What a checkpoint knows about itself; the state after `step` updates."""
 
-    format: Literal["dolmix-checkpoint-1", "dolmix-checkpoint-2"] = "dolmix-checkpoint-2"
+    format: Literal["dolmix-checkpoint-1", "dolmix-checkpoint-2", "dolmix-checkpoint-3"] = (
+        "dolmix-checkpoint-3"
+    )
     step: int
     """Steps done."""
     tokens: int
@@ -52,6 +54,8 @@ class Meta(Schema):
     """Hash of the lock's order; a run on another order refuses this checkpoint."""
     order: dict[str, Any] = Field(default_factory=dict)
     """That order; absent in format 1."""
+    tokenizer: str = ""
+    """Digest of the tokenizer that made the stores; absent in formats 1 and 2."""
     ledger_hash: str = ""
     """Hash of the last record of the ledger that the run had reached; empty: the order's."""
     chain: str

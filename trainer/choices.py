@@ -2,6 +2,7 @@
 
 Answers are computed longest first, in batches that hold as many ids, padding included, as a
 microbatch of training does. Padding stands on the right, where causal attention does not see it.
+Logits are made only where an answer's token is predicted.
 """
 
 import math
@@ -20,7 +21,8 @@ from trainer.questions import Task
 
 Floats = NDArray[np.float64]
 WIDTH = 8
-"""Rows are padded to a multiple of so many ids."""
+"""Rows are padded to a multiple of so many ids, and what is predicted of a batch to one of so many
+tokens: products of other numbers of rows differ in their last bit with the number of threads."""
 
 
 def log_likelihoods(
@@ -61,6 +63,7 @@ def _batches(task: Task, most: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _padded(length: int) -> int:
+    """Round up to a multiple of `WIDTH`."""
     return -(-length // WIDTH) * WIDTH
 
 
@@ -68,16 +71,26 @@ def _losses(
     model: Model, task: Task, numbers: NDArray[np.int64], config: TrainConfig, world: World
 ) -> Tensor:
     """Sum the losses of each answer's tokens, (B,) float64 on the device."""
-    width = _padded(max(len(task.tokens[n]) - 1 for n in numbers))
+    width, counts = _padded(max(len(task.tokens[n]) - 1 for n in numbers)), task.lengths[numbers]
     inputs = np.zeros((len(numbers), width), np.int64)
-    labels = np.full((len(numbers), width), IGNORED, np.int64)
-    for row, number in enumerate(numbers):
-        tokens, length = task.tokens[number], int(task.lengths[number])
-        inputs[row, : len(tokens) - 1] = tokens[:-1]
-        labels[row, len(tokens) - 1 - length : len(tokens) - 1] = tokens[-length:]
-    losses = model(world.send(inputs), world.send(labels), chunk=config.parallel.loss_chunk)
+    labels = np.full(_padded(counts.sum()), IGNORED, np.int64)
+    places = np.zeros_like(labels)
+    stops = counts.cumsum()
+    for row, (number, stop) in enumerate(zip(numbers, stops, strict=True)):
+        tokens, length = task.tokens[number], task.lengths[number]
+        end = len(tokens) - 1
+        inputs[row, :end] = tokens[:-1]
+        labels[stop - length : stop] = tokens[-length:]
+        places[stop - length : stop] = row * width + np.arange(end - length, end)
+    losses = model(
+        world.send(inputs),
+        world.send(labels),
+        places_P=world.send(places),
+        chunk=config.parallel.loss_chunk,
+    )
     assert isinstance(losses, Losses)
-    return losses.by_token.double().sum(1)
+    parts = losses.by_token.double().tensor_split(stops.tolist())
+    return torch.stack([part.sum() for part in parts[:-1]])
 
 
 def scores(task: Task, likelihoods: Floats) -> dict[str, float]:

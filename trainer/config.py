@@ -1,10 +1,10 @@
 """A training run as one YAML file.
 
 What trains when is not in here: it follows from the lock, and from the run's ledger where `dynamic`
-changes weights. `lock`, `model`, `seed`,
-`mask_repeats`, `loss`, `optimizer`, `schedule`, `faults` and `dynamic` decide the result;
-`microbatch` and `processes` enter it through the router losses, which are means over the
-microbatches of each process. The rest says where and how fast.
+changes weights. `lock`, `model`, `seed`, `init`, `documents`, `mask_repeats`, `precision`, `loss`,
+`optimizer`, `schedule`, `faults` and `dynamic` decide the result; `microbatch` and `processes`
+enter it through the router losses, which are means over the microbatches of each process. The rest
+says where and how fast.
 """
 
 from pathlib import Path
@@ -262,8 +262,8 @@ class EvaluationConfig(Schema):
     """What a model is measured on: held-out stores by perplexity, questions by likelihood."""
 
     every_steps: Count | None = None
-    """Measure after every so many steps, and after the last; null leaves it to `dynamic` and to
-    the command `python -m trainer evaluate`."""
+    """Measure after every so many steps, and after the last; null leaves it to `dynamic`, which
+    measures stores alone, and to the command `python -m trainer evaluate`."""
     stores: dict[Name, Path] = Field(default_factory=dict)
     """Held-out stores by source; nothing of them is trained on."""
     tokens: Count = 262_144
@@ -327,8 +327,8 @@ class ProfileConfig(Schema):
     """A trace of a few steps, and a table of where they go, in OUT/profile/."""
 
     steps: tuple[Count, Count]
-    """First and last step; a few suffice, after those that compile."""
-    ranks: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    """First and last step, both within the training; a few suffice, after those that compile."""
+    ranks: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """Ranks that write one."""
 
     @model_validator(mode="after")

@@ -14,18 +14,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dolmix.errors import (
-    ConfigError,
-    DataError,
-    DolmixError,
-    LockError,
-    OrderError,
-    Problem,
-    StoreError,
-)
+from dolmix.errors import ConfigError, DataError, DolmixError, LockError, Problem, StoreError
 from dolmix.mix import Ledger, read_lock
 from dolmix.order import Batches, row_digests
-from trainer.config import ScheduleConfig, Span, TrainConfig
+from trainer.config import TrainConfig
+from trainer.fits import check_run
 from trainer.held_out import close_held_out, misfits, open_held_out, packing_of
 from trainer.parallel import World
 from trainer.questions import Task, open_tasks
@@ -84,10 +77,11 @@ class Data:
         self._offset = spec.schedule.offset
         self.sources = self._batches.order.sources
         self.sequence_length = spec.sequence_length
-        self.order_steps = spec.num_steps
-        self.num_steps = config.max_steps or self.order_steps
+        # One for all: sources of several tokenizers are not resolved to a lock.
+        self.tokenizer = self._batches.stores[0].manifest.tokenizer.digest
+        self.num_steps = config.max_steps or spec.num_steps
         try:
-            self._check(config)
+            check_run(config, spec, world, besides=self._too_few_rows(config))
             self._open_evaluation(config)
         except BaseException:
             self.close()
@@ -146,90 +140,40 @@ class Data:
         """Tokens in steps 1..step of the whole run, all ranks; may lie beyond the order's end."""
         return self._offset(step) * self.sequence_length
 
-    def tokens_in(self, span: Span) -> int:
-        """Tokens of a span given in tokens or in steps."""
-        return self.tokens_through(span.steps or 0) if span.tokens is None else span.tokens
-
-    def schedule_ends(self, schedule: ScheduleConfig) -> tuple[int, int]:
-        """Tokens at which the warm-up and the whole schedule end."""
-        total = Span(steps=self.order_steps) if schedule.total is None else schedule.total
-        return self.tokens_in(schedule.warmup), self.tokens_in(total)
-
     def _open_evaluation(self, config: TrainConfig) -> None:
         """Open what is evaluated on. Raises StoreError, ConfigError, DataError."""
         spec, asked = self.lock.order, config.evaluation
-        unmeasured = asked.every_steps is None and config.dynamic is None
-        if unmeasured and (asked.stores or asked.tasks) and self._rank == 0:
-            log.warning("evaluation.every_steps is not set: nothing is measured while training")
+        if self._rank == 0 and (unmeasured := _unmeasured(config)):
+            log.warning("evaluation.every_steps is not set: %s", unmeasured)
         self.held_out = open_held_out(asked.stores, spec.sequence_length, packing_of(spec))
-        problems = [*misfits(self.held_out, config.model.vocab), *self._unfit_for_evaluation()]
-        if problems:
+        known, vocab = {self.tokenizer: "the lock's stores were made"}, config.model.vocab
+        if problems := [*misfits(self.held_out, vocab, known), *self._trained_on()]:
             raise ConfigError(f"training on {config.lock}", problems)
-        self.tasks = open_tasks(
-            asked,
-            window=spec.sequence_length,
-            pins=[store.manifest.tokenizer for store in self._batches.stores],
-            vocab=config.model.vocab,
-        )
+        self.tasks = open_tasks(asked, window=spec.sequence_length, known=known, vocab=vocab)
 
-    def _unfit_for_evaluation(self) -> Iterator[Problem]:
-        trained = self._batches.stores
+    def _trained_on(self) -> Iterator[Problem]:
+        trained = {store.content_hash for store in self._batches.stores}
         for source, instances in self.held_out.items():
-            key, held_out = f"evaluation.stores.{source}", instances.store
-            if held_out.content_hash in {store.content_hash for store in trained}:
-                yield Problem(key, "is a store that is trained on: its loss would say nothing")
-            digest = held_out.manifest.tokenizer.digest
-            if digest not in {store.manifest.tokenizer.digest for store in trained}:
-                what = "was tokenized by another tokenizer than the sources of the lock"
-                yield Problem(key, what)
+            if instances.store.content_hash in trained:
+                what = "is a store that is trained on: its loss would say nothing"
+                yield Problem(f"evaluation.stores.{source}", what)
 
-    def _check(self, config: TrainConfig) -> None:
-        problems = [*self._misfits(config)]
-        if problems:
-            raise ConfigError(f"training on {config.lock}", problems)
-        for phase in self._batches.lock.order.batch_size:
-            if phase.instances % self._world:
-                raise OrderError(
-                    f"{self._world} processes cannot share a batch of {phase.instances:,} "
-                    f"instances evenly (from step {phase.from_step:,} of {config.lock}). "
-                    "Choose a number of processes that divides it."
-                )
-
-    def _misfits(self, config: TrainConfig) -> Iterator[Problem]:
-        if self.num_steps > self.order_steps:
-            yield Problem(
-                "max_steps", f"{self.num_steps:,}, but the lock has {self.order_steps:,} steps"
-            )
+    def _too_few_rows(self, config: TrainConfig) -> Iterator[Problem]:
         largest = max(store.manifest.tokenizer.largest_id for store in self._batches.stores)
         if largest >= config.model.vocab:
             what = f"{config.model.vocab:,}, but the stores' tokenizer has ids up to {largest:,}"
             yield Problem("model.vocab", f"{what}: {largest + 1:,} or more is needed")
-        yield from self._dynamic_misfits(config)
-        asked = config.evaluation
-        if asked.every_steps is not None and not (asked.stores or asked.tasks):
-            what = f"{asked.every_steps:,}, but there is nothing to measure"
-            yield Problem("evaluation.every_steps", f"{what}: give stores or tasks")
-        warmup, total = self.schedule_ends(config.schedule)
-        if warmup > total:
-            what = "schedule.total" if config.schedule.total else "the end of the lock's order"
-            yield Problem(
-                "schedule.warmup",
-                f"{warmup:,} tokens, but the schedule ends after {total:,} ({what}): "
-                "shorten the warm-up",
-            )
 
-    def _dynamic_misfits(self, config: TrainConfig) -> Iterator[Problem]:
-        if config.dynamic is None:
-            return
-        named = (("dynamic.references", config.dynamic.references), ("evaluation.stores",
-                 config.evaluation.stores))  # fmt: skip
-        for key, values in named:
-            if missing := sorted(set(self.sources) - set(values)):
-                yield Problem(key, f"nothing for {', '.join(missing)}: every source needs one")
-        if unknown := sorted(set(config.dynamic.references) - set(self.sources)):
-            yield Problem("dynamic.references", f"the lock has no source {', '.join(unknown)}")
-        if self.lock.order.versions.mix == "olmo":
-            yield Problem("dynamic", "an order of OLMo's has no weights that could change")
+
+def _unmeasured(config: TrainConfig) -> str:
+    """Say what of the section `evaluation` is not measured while training; nothing if all is."""
+    asked = config.evaluation
+    if asked.every_steps is not None or not (asked.stores or asked.tasks):
+        return ""
+    if config.dynamic is None:
+        return "nothing is measured while training"
+    names = ", ".join(asked.tasks)
+    return f"dynamic measures the stores while training, not the tasks {names}" if names else ""
 
 
 def document_starts(boundaries: NDArray[np.int32], length: int) -> DocumentStarts:

@@ -16,19 +16,19 @@ import numpy as np
 import torch
 
 from dolmix.config import load
-from dolmix.errors import ConfigError, OrderError, Problem, UsageError
+from dolmix.errors import UsageError
 from dolmix.mix import Lock, read_lock, stage_counts
 from trainer.config import ModelConfig, TrainConfig
 from trainer.curves import read_curves
+from trainer.fits import check_run
 from trainer.footprint import BYTES, Plan, count, memory
+from trainer.parallel import check_replicas
 
 GIB = 2**30
 OLMOE = ModelConfig(
     vocab=50304, d_model=2048, layers=16, heads=16, experts=64, top_k=8, d_ff=1024,
     expert_backend="triton",
 )  # fmt: skip
-
-
 OLMOE_LENGTH = 4096
 
 
@@ -82,11 +82,12 @@ def forecast(config: TrainConfig, *, tokens_per_s: float | None = None) -> dict[
     if tokens_per_s is not None and not 0 < tokens_per_s < float("inf"):
         raise UsageError(f"--tokens-per-s {tokens_per_s:g}: give a speed above 0")
     lock = read_lock(config.lock)
-    steps = _steps(config, lock)
-    schedule, length = lock.order.schedule, lock.order.sequence_length
     processes, on_gpu = _processes(config), _on_gpu(config)
+    check_run(config, lock.order, processes)
+    check_replicas(config.parallel.replicas, processes)
+    steps = config.max_steps or lock.order.num_steps
+    schedule, length = lock.order.schedule, lock.order.sequence_length
     first, last = (schedule.size(step) for step in (1, steps))
-    _check(config, lock, processes)
     largest = max(phase.instances for phase in lock.order.batch_size if phase.from_step <= steps)
     rows = min(config.microbatch, largest // processes)
     microbatches = -(-(largest // processes) // config.microbatch)
@@ -223,29 +224,6 @@ def _on_gpu(config: TrainConfig) -> bool:
     if config.device == "auto" and config.processes != "gpu":
         return torch.cuda.is_available()
     return config.device != "cpu"
-
-
-def _steps(config: TrainConfig, lock: Lock) -> int:
-    steps = config.max_steps or lock.order.num_steps
-    if steps > lock.order.num_steps:
-        what = f"{steps:,}, but the lock has {lock.order.num_steps:,} steps"
-        raise ConfigError(f"training on {config.lock}", [Problem("max_steps", what)])
-    return steps
-
-
-def _check(config: TrainConfig, lock: Lock, processes: int) -> None:
-    if processes % config.parallel.replicas:
-        raise UsageError(
-            f"parallel.replicas: {config.parallel.replicas}, but {processes} processes do not "
-            "share evenly in so many groups. Choose a divisor."
-        )
-    for phase in lock.order.batch_size:
-        if phase.instances % processes:
-            raise OrderError(
-                f"{processes} processes cannot share a batch of {phase.instances:,} instances "
-                f"evenly (from step {phase.from_step:,} of {config.lock}). Choose a number of "
-                "processes that divides it."
-            )
 
 
 def _duration(seconds: float) -> str:

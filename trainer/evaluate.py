@@ -116,8 +116,7 @@ def settings(source: Path, file: Path | None, overrides: Sequence[str]) -> Evalu
 def _known(source: Path) -> dict[str, Any]:
     """Ask a source how it is to be measured."""
     known: dict[str, Any] = {}
-    if (source / checkpoint.META).is_file():
-        meta = checkpoint.read_meta(source)
+    if (meta := _meta(source)) is not None:
         own = ("evaluation", "documents", "microbatch", "precision")
         known = {key: meta.config[key] for key in own if key in meta.config}
         known |= _shape(OrderSpec.model_validate(meta.order)) if meta.order else {}
@@ -128,6 +127,11 @@ def _known(source: Path) -> dict[str, Any]:
     if beside.is_file():
         known["evaluation"] = {"tokenizer": {"path": str(beside)}}
     return known
+
+
+def _meta(source: Path) -> checkpoint.Meta | None:
+    """Read what a checkpoint says about itself; None of other folders."""
+    return checkpoint.read_meta(source) if (source / checkpoint.META).is_file() else None
 
 
 def _shape(order: OrderSpec) -> dict[str, Any]:
@@ -156,29 +160,35 @@ def _measure(
     source: Path, weights: Weights, config: EvaluateConfig, training: TrainConfig, world: World
 ) -> dict[str, float]:
     asked, vocab = config.evaluation, weights.model.vocab
+    meta = _meta(source)
     held_out = open_held_out(asked.stores, config.sequence_length, config.packing)
     try:
-        if problems := [*misfits(held_out, vocab)]:
+        known = {meta.tokenizer: f"{source} was trained"} if meta and meta.tokenizer else {}
+        if problems := [*misfits(held_out, vocab, known)]:
             raise ConfigError(f"evaluating {source}", problems)
-        if world.is_first:
-            _warn_of_trained(source, held_out)
-        pins = [instances.store.manifest.tokenizer for instances in held_out.values()]
-        tasks = open_tasks(asked, window=config.sequence_length, pins=pins, vocab=vocab)
+        if meta is not None and world.is_first:
+            _warn(source, meta, held_out)
+        stores = [instances.store.manifest.tokenizer for instances in held_out.values()]
+        known = {pin.digest: "the stores were made" for pin in stores} | known
+        tasks = open_tasks(asked, window=config.sequence_length, known=known, vocab=vocab)
         model = load_sharded(weights, training, world)
         return evaluate(model, held_out, tasks, training, world, on_progress=_teller(world))
     finally:
         close_held_out(held_out)
 
 
-def _warn_of_trained(source: Path, held_out: Mapping[str, Instances]) -> None:
-    """Say which stores a checkpoint was trained on."""
-    if not (source / checkpoint.META).is_file():
-        return
-    order = checkpoint.read_meta(source).order
-    trained = {known["content_hash"] for known in order.get("sources", {}).values()}
+def _warn(source: Path, meta: checkpoint.Meta, held_out: Mapping[str, Instances]) -> None:
+    """Say which stores a checkpoint was trained on, and where its tokenizer is not known."""
+    trained = {known["content_hash"] for known in meta.order.get("sources", {}).values()}
     for name, instances in held_out.items():
         if instances.store.content_hash in trained:
             log.warning("%s was trained on the store of %s: its loss says little", source, name)
+    if not meta.tokenizer:
+        log.warning(
+            "%s does not say which tokenizer it was trained with: that of the stores and of "
+            "evaluation.tokenizer cannot be held against it",
+            source,
+        )
 
 
 def _teller(world: World) -> Callable[[str], None]:
@@ -204,10 +214,8 @@ def load_sharded(weights: Weights, config: TrainConfig, world: World) -> Model:
 
 def _reached(source: Path) -> dict[str, int]:
     """Step and tokens of a checkpoint."""
-    if not (source / checkpoint.META).is_file():
-        return {}
-    meta = checkpoint.read_meta(source)
-    return {"step": meta.step, "tokens": meta.tokens}
+    meta = _meta(source)
+    return {} if meta is None else {"step": meta.step, "tokens": meta.tokens}
 
 
 def table(found: Mapping[str, float]) -> str:

@@ -34,16 +34,26 @@ def close_held_out(held_out: Mapping[str, Instances]) -> None:
         instances.store.close()
 
 
-def misfits(held_out: Mapping[str, Instances], vocab: int) -> Iterator[Problem]:
-    """Find stores that make no instance, or that the model has no embedding for."""
+def misfits(
+    held_out: Mapping[str, Instances], vocab: int, known: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Find stores that make no instance, that the model has no embedding for, or of other tokens.
+
+    vocab: rows of the embedding; known: digest of the tokenizer that the model was trained with, if
+    it is known, with a clause that says so.
+    """
     for source, instances in held_out.items():
-        key, largest = f"evaluation.stores.{source}", instances.store.manifest.tokenizer.largest_id
+        key, pin = f"evaluation.stores.{source}", instances.store.manifest.tokenizer
         if not len(instances):
             what = f"{instances.store.num_tokens:,} tokens make no instance"
             yield Problem(key, f"{what} of {instances.sequence_length:,}: take a larger store")
-        if largest >= vocab:
-            what = f"its tokenizer gives ids up to {largest:,}"
+        if pin.largest_id >= vocab:
+            what = f"its tokenizer gives ids up to {pin.largest_id:,}"
             yield Problem(key, f"{what}, but the model's vocabulary has {vocab:,}")
+        for digest, trained in known.items():
+            if pin.digest != digest:
+                what = f"its tokenizer has digest {pin.digest}, but {trained} with {digest}"
+                yield Problem(key, f"{what}: tokenize it with that one")
 
 
 def bits_per_byte(loss: float, store: Store) -> float | None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from dolmix.errors import DolmixError, UsageError
+from dolmix.mix import OrderSpec
 from dolmix.order import CHAIN_START, chain
 from dolmix.shards.prefetch import prefetched
 from trainer import checkpoint
@@ -27,6 +28,7 @@ from trainer.attention import Documents
 from trainer.config import TrainConfig
 from trainer.data import Batch, Data
 from trainer.evals import evaluate, is_evaluated, source_losses
+from trainer.fits import schedule_ends, tokens_in
 from trainer.guard import GuardState, SkippedError, Skips
 from trainer.loss import explain
 from trainer.metrics import Layout, Metrics, StepFacts
@@ -74,7 +76,7 @@ class Training:
     ) -> None:
         self.config, self.data, self.world = config, data, world
         self.checkpoints = config.output / "checkpoints"
-        self.schedule = make_schedule(config, data)
+        self.schedule = make_schedule(config, data.lock.order)
         if config.init is not None:
             draw = initial_weights(config, config.init)
         self.model = build_model(config, world, draw=draw)
@@ -119,8 +121,8 @@ class Training:
         where a checkpoint cannot be written, StoreError where a store cannot be read, UsageError
         where metrics cannot be sent where they are to go.
         """
-        self._start_metrics()
         try:
+            self._start_metrics()
             with self.watch:
                 return self._run(stop)
         finally:
@@ -190,6 +192,7 @@ class Training:
             tokens=self.data.tokens_through(self.progress.step),
             order_hash=self.data.lock.order_hash,
             order=self.data.lock.order.model_dump(mode="json"),
+            tokenizer=self.data.tokenizer,
             ledger_hash=self.reweighing.reached,
             chain=self.progress.chain.hex(),
             guard=self.step.guard.state(self.skips),
@@ -297,7 +300,7 @@ class Training:
     def _resume(self) -> Progress:
         """Read the latest checkpoint that is whole; say so where that is not the latest one."""
         while True:
-            found, path = self._latest(), None
+            found = self._latest()
             path = resume_path(self.config, found)
             if path is None:
                 return Progress()
@@ -376,10 +379,10 @@ def resume_path(config: TrainConfig, latest: Path | None) -> Path | None:
     return config.resume if latest is None and isinstance(config.resume, Path) else latest
 
 
-def make_schedule(config: TrainConfig, data: Data) -> Schedule:
+def make_schedule(config: TrainConfig, order: OrderSpec) -> Schedule:
     """Resolve the schedule's spans to tokens with the lock's batch schedule."""
     schedule, peak = config.schedule, config.optimizer.lr
-    warmup, total = data.schedule_ends(schedule)
+    warmup, total = schedule_ends(schedule, order)
     return Schedule(
         curve=schedule.type,
         peak=peak,
@@ -387,7 +390,7 @@ def make_schedule(config: TrainConfig, data: Data) -> Schedule:
         final=peak * schedule.final_frac,
         warmup=warmup,
         total=total,
-        decay=data.tokens_in(schedule.decay) if schedule.decay else 0,
+        decay=tokens_in(schedule.decay, order) if schedule.decay else 0,
     )
 
 

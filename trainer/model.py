@@ -5,7 +5,8 @@ logits are equal within rounding. Only names differ: experts are stacked, `w13` 
 gate above up, `w2` (E, D, F) is down. The initial weights follow from the seed and each parameter's
 name alone.
 
-Shape suffixes: B instances, T positions, D model width, V vocabulary, E experts.
+Shape suffixes: B instances, T positions, N = B T of them, P chosen ones, D model width, V
+vocabulary, E experts.
 """
 
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Losses(NamedTuple):
     total: Tensor
     """() sum over its tokens, to differentiate."""
     by_token: Tensor
-    """(B, T), 0 where the label is `IGNORED`; without gradient."""
+    """As the labels, 0 where one is `IGNORED`; without gradient."""
     routings: list[Routing]
     """One for each layer that has experts."""
 
@@ -69,24 +70,26 @@ class Model(nn.Module):
     def forward(
         self,
         tokens_BT: Tensor,
-        labels_BT: Tensor | None = None,
+        labels: Tensor | None = None,
         *,
+        places_P: Tensor | None = None,
         documents: Documents | None = None,
         chunk: int = 4096,
     ) -> tuple[Tensor, list[Routing]] | Losses:
         """Logits (B, T, V) and routings, or with labels (B, T) the losses.
 
-        chunk: tokens whose logits exist at a time when losses are asked for.
+        places: (P,) positions in the flat B * T tokens; the labels are then (P,), of these alone,
+        and no other logits are made. chunk: tokens whose logits exist at a time when losses are
+        asked for.
         """
         with fastest_attention():
             x_BTD, routings = self.hidden(tokens_BT, documents)
         weight_VD = (self.embed if self.lm_head is None else self.lm_head).weight
-        if labels_BT is None:
+        if labels is None:
             return F.linear(x_BTD, weight_VD), routings
-        total, losses = linear_cross_entropy(
-            x_BTD.flatten(0, 1), weight_VD, labels_BT.flatten(), chunk
-        )
-        return Losses(total, losses.view_as(labels_BT), routings)
+        x_ND = x_BTD.flatten(0, 1) if places_P is None else x_BTD.flatten(0, 1)[places_P]
+        total, losses = linear_cross_entropy(x_ND, weight_VD, labels.flatten(), chunk)
+        return Losses(total, losses.view_as(labels), routings)
 
     def hidden(
         self, tokens_BT: Tensor, documents: Documents | None = None

@@ -87,10 +87,6 @@ class World:
         dist.all_reduce(values)
         return values
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
-        self.gather_bytes(np.zeros(1, np.uint8))
-
 
 @contextmanager
 def join_world(config: TrainConfig) -> Iterator[World]:
@@ -116,7 +112,10 @@ def join_world(config: TrainConfig) -> Iterator[World]:
 
 
 def choose_device(config: TrainConfig) -> torch.device:
-    """Choose the GPU of the local rank, or the CPU. Raises UsageError where CUDA is missing."""
+    """Choose the GPU of the local rank, or the CPU.
+
+    Raises UsageError where CUDA is missing, and on every rank of a machine that has too few GPUs.
+    """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             f"device: cuda, but torch {torch.__version__} sees no CUDA device. "
@@ -124,23 +123,29 @@ def choose_device(config: TrainConfig) -> torch.device:
         )
     if config.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if device.index >= torch.cuda.device_count():
+    count, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if count > there:
         raise UsageError(
-            f"processes: {os.environ.get('LOCAL_WORLD_SIZE')}, but this machine has "
-            f"{torch.cuda.device_count()} CUDA devices. Lower processes, or set it to gpu."
+            f"processes: {count}, but this machine has {there} CUDA devices. Lower processes, or "
+            "set it to gpu."
         )
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
 
 
+def check_replicas(replicas: int, processes: int) -> None:
+    """Raise UsageError where processes do not make so many groups of one size."""
+    if processes % replicas:
+        raise UsageError(
+            f"parallel.replicas: {replicas}, but {processes} processes do not share evenly in so "
+            "many groups. Choose a divisor."
+        )
+
+
 def _mesh(config: TrainConfig, size: int, device: torch.device) -> DeviceMesh:
     replicas = config.parallel.replicas
-    if size % replicas:
-        raise UsageError(
-            f"parallel.replicas: {replicas}, but {size} processes do not share evenly in so many "
-            "groups. Choose a divisor."
-        )
+    check_replicas(replicas, size)
     if replicas == 1:
         return init_device_mesh(device.type, (size,))
     return init_device_mesh(

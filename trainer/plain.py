@@ -68,7 +68,7 @@ def cross_entropy_(logits_NV: Tensor, labels_N: Tensor, ignored: int) -> Tensor:
     wide = logits_NV.float()
     log_total_N = wide.logsumexp(-1)
     losses_N = (log_total_N - wide.gather(1, target_N1).squeeze(1)).masked_fill(~kept, 0.0)
-    share = (wide - log_total_N[:, None]).exp_()
+    share = wide.sub_(log_total_N[:, None]).exp_()  # float32 logits are `wide` themselves
     share.scatter_add_(1, target_N1, share.new_full((1, 1), -1.0).expand_as(target_N1))
-    logits_NV.copy_(share * kept[:, None])
+    logits_NV.copy_(share.mul_(kept[:, None]))
     return losses_N

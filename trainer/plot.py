@@ -162,9 +162,8 @@ class _Panels:
     def __init__(self, runs: Sequence[Curves], x: str, steps: int) -> None:
         self.runs, self.x, self.steps = runs, x, steps
         self.names = labels(runs)
-        key = "step" if x == "steps" else "tokens"
-        self._key = key
-        most = max(float(run.values[key][-1]) for run in runs)
+        self._key = "step" if x == "steps" else "tokens"
+        most = max(float(run.values[self._key][-1]) for run in runs)
         self.unit, self.unit_name = next(unit for unit in UNITS if most >= unit[0])
 
     def all(self) -> Iterator[Panel]:

@@ -53,8 +53,10 @@ class Profiling:
     ) -> None:
         """on_pause: told the seconds that were taken from the training to write things down."""
         assert config.profile is not None
-        self.folder, self.world, self.model = config.output / "profile", world, model
+        self.world, self.model = world, model
+        self._path = config.output / "profile" / f"rank-{world.rank}"
         self.first, self.last = config.profile.steps
+        self._says = world.rank == min(config.profile.ranks)
         self._on_pause, compiled = on_pause, config.parallel.compile
         self._is_compiled = world.device.type == "cuda" if compiled is None else compiled
         self._profiler: profile | None = None
@@ -67,12 +69,15 @@ class Profiling:
     def around(self, batches: Iterator[tuple[int, B]], step: int) -> Iterator[tuple[int, B]]:
         """Give the steps from `step` on as they come, and profile those that are asked for.
 
-        A run that stops in between leaves a profile of the steps that it did.
+        A run that stops in between leaves a profile of the steps that it did; one that does none of
+        them says so, unless there is a profile of before.
         """
+        if step > self.last:
+            self._warn(f"this run goes on with step {step:,}")
         self._started_at = max(self.first, step)
         try:
-            for step in range(step, self.last + 1):  # noqa: B020, PLR1704 - it is that step
-                if step < self.first:
+            for number in range(step, self.last + 1):
+                if number < self.first:
                     self._before = [*self._before[-BEFORE:], time.perf_counter()]
                     yield next(batches)
                     continue
@@ -87,7 +92,15 @@ class Profiling:
             return
         finally:
             self._stop()
+            if step <= self.last and not self._done:
+                self._warn(f"this run ended before step {self._started_at:,} was done")
         yield from batches
+
+    def _warn(self, why: str) -> None:
+        """Say, on the first of the ranks that were asked, that there is no profile, and why."""
+        if self._says and not self._path.with_suffix(".json").is_file():
+            first, last = self.first, self.last
+            log.warning("profile.steps [%d, %d]: nothing was profiled, for %s", first, last, why)
 
     def _start(self) -> None:
         on_gpu = self.world.device.type == "cuda"
@@ -117,7 +130,7 @@ class Profiling:
         self._on_pause(time.perf_counter() - ended)
 
     def _write(self, profiler: profile, seconds: float) -> None:
-        path = self.folder / f"rank-{self.world.rank}"
+        path = self._path
         found = table(profiler, steps=self._done, seconds=seconds)
         marks = self._before[1:]  # the first step of a run compiles
         each = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else None

@@ -15,7 +15,7 @@ its continuation without one leading space, as in the harness and in OLMo's eval
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dolmix.errors import ConfigError, DataError, Problem
-from dolmix.tokenizer import Tokenizer, TokenizerPin, load_tokenizer
+from dolmix.tokenizer import Tokenizer, load_tokenizer
 from trainer.config import EvaluationConfig
 
 
@@ -85,35 +85,35 @@ class Task:
 
 
 def open_tasks(
-    config: EvaluationConfig, *, window: int, pins: Iterable[TokenizerPin], vocab: int
+    config: EvaluationConfig, *, window: int, known: Mapping[str, str], vocab: int
 ) -> dict[str, Task]:
     """Read and encode all tasks.
 
-    window: most ids that the model is given at a time; pins: tokenizers of the stores, which must
-    be this one; vocab: rows of the model's embedding. Raises ConfigError for a tokenizer that is
-    missing or another one, DataError for a file that is not as described above.
+    window: most ids that the model is given at a time; known: digests of the tokenizer that this
+    must be, each with what was made with it, as "the stores were made"; vocab: rows of the model's
+    embedding. Raises ConfigError for a tokenizer that is missing or another one, DataError for a
+    file that is not as described above.
     """
     if not config.tasks:
         return {}
-    tokenizer = _tokenizer(config, pins, vocab)
+    tokenizer = _tokenizer(config, known, vocab)
     return {
         name: encode(name, sampled(read_questions(path), name, config.limit), tokenizer, window)
         for name, path in config.tasks.items()
     }
 
 
-def _tokenizer(config: EvaluationConfig, pins: Iterable[TokenizerPin], vocab: int) -> Tokenizer:
+def _tokenizer(config: EvaluationConfig, known: Mapping[str, str], vocab: int) -> Tokenizer:
     key = "evaluation.tokenizer"
     if config.tokenizer is None:
         what = f"needed for the tasks {', '.join(config.tasks)}: {{path: tokenizer.json}}"
         raise ConfigError("evaluation", [Problem(key, what)])
     tokenizer = load_tokenizer(config.tokenizer)
     pin = tokenizer.pin()
-    if others := {p.digest for p in pins} - {pin.digest}:
-        what = f"{config.tokenizer.path} has digest {pin.digest}, the stores' is {min(others)}"
-        raise ConfigError(
-            "evaluation", [Problem(key, f"{what}: name the tokenizer that made them")]
-        )
+    if others := known.keys() - {pin.digest}:
+        other = min(others)
+        what = f"{config.tokenizer.path} has digest {pin.digest}, but {known[other]} with {other}"
+        raise ConfigError("evaluation", [Problem(key, f"{what}: name that tokenizer")])
     if pin.largest_id >= vocab:
         what = f"gives ids up to {pin.largest_id:,}, but the model's vocabulary has {vocab:,}"
         raise ConfigError("evaluation", [Problem(key, f"{config.tokenizer.path} {what}")])

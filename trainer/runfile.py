@@ -4,6 +4,7 @@ Written by the first rank when a run starts, and again when it goes on; the metr
 the numbers. `python -m trainer plot` takes names and differences of runs from it.
 """
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,8 +62,6 @@ def write_run(config: TrainConfig, data: Data, world: World, speed: Speed) -> No
 
 def read_run(output: Path) -> RunFile | None:
     """Read what is known of a run; None where nothing is, as of runs of earlier versions."""
-    import json
-
     file = output / NAME
     if not file.is_file():
         return None

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from dolmix.config import Schema
+from dolmix.config import Schema, parse
 from dolmix.errors import ConfigError, Problem, UsageError
 from dolmix.files.commit import write_json
 from trainer.config import TrainConfig, WandbConfig
@@ -133,7 +133,10 @@ class Wandb:
         self._run: Any = None
 
     def start(self, step: int, told: int) -> None:
-        """Open the run, the same one where there was one. Raises UsageError if it does not open."""
+        """Open the run, the same one where there was one.
+
+        Raises UsageError if it does not open, or what is known of it is damaged.
+        """
         # Before wandb is imported: a machine without a network should not look for one.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
@@ -178,13 +181,27 @@ class Wandb:
         """Read, bring up to date and write what is known of the run."""
         path = self.output / "wandb" / "dolmix.json"
         if path.is_file():
-            state = WandbState.model_validate_json(path.read_bytes())
+            state = _read_state(path)
             state = state.model_copy(update={"sent": max(state.sent, told)})
         else:
             state = WandbState(id=os.urandom(8).hex(), sent=0)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, state.model_dump(mode="json"))
         return state
+
+
+def _read_state(path: Path) -> WandbState:
+    """Read what a run knows of its Weights & Biases run. Raises UsageError for a damaged file."""
+    try:
+        return parse(WandbState, json.loads(path.read_bytes()), origin=str(path))
+    except ConfigError as error:
+        why = "; ".join(map(str, error.problems))
+    except ValueError as error:
+        why = f"it is not JSON: {error}"
+    raise UsageError(
+        f"{path} cannot be read ({why}). Remove it: metrics then go to a new Weights & Biases run, "
+        "which begins where this one goes on."
+    )
 
 
 class Sinks:

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from question_files import answers, write_letters, write_questions
 from zygote import Zygote
 
 from dolmix.config import parse
 from dolmix.mix import load_mix, resolve
 from dolmix.shards import StoreWriter
-from dolmix.tokenizer import TokenizerPin
+from dolmix.tokenizer import Tokenizer, TokenizerConfig, TokenizerPin
 from trainer.config import TrainConfig
 from trainer.data import Data
 from trainer.loop import Training
@@ -228,3 +229,49 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as name:
         yield Path(name)
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Tokenizer:
+    """Load a tokenizer of letters, that of the stores of `evaluated`."""
+    path = write_letters(tmp_path / "tokenizer.json")
+    return Tokenizer(TokenizerConfig(path=path, eos="<eos>"))
+
+
+@pytest.fixture
+def evaluated(
+    configure: Callable[..., TrainConfig],
+    tmp_path: Path,
+    letters: Tokenizer,
+    stores: Callable[..., Path],
+    relock: Callable[..., Path],
+) -> Callable[..., TrainConfig]:
+    """Build a run of 12 steps that is evaluated every 5, on two stores and two tasks.
+
+    The texts of the held-out stores have 3 bytes a token (code) and 5 (web).
+    """
+    folder = tmp_path / "evaluated"
+    held_out = folder / "held-out"
+    held_out.mkdir(parents=True)
+    lock = relock(folder, pin=letters.pin())
+    paths = {}
+    for number, name in enumerate(("code", "web")):
+        path = stores(held_out, name, 9 * 12, 70 + number, pin=letters.pin(), num_bytes=777)
+        paths[name] = str(path)
+    one = [line for n, text in enumerate("cat") for line in answers(n, "a", [f" {text}"], [text])]
+    tasks = {
+        "made": str(write_questions(tmp_path / "made.jsonl.gz")),
+        "one": str(write_questions(tmp_path / "one.jsonl", one)),
+    }
+
+    def build(output: str = "out", **changes: Any) -> TrainConfig:
+        evaluation = {
+            "every_steps": 5,
+            "stores": paths,
+            "tokens": 7 * 12 - 3,
+            "tasks": tasks,
+            "tokenizer": {"path": str(letters.config.path), "eos": "<eos>"},
+        } | changes.pop("evaluation", {})
+        return configure(output, lock=str(lock), evaluation=evaluation, **changes)
+
+    return build

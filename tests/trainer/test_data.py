@@ -11,6 +11,7 @@ from dolmix.errors import ConfigError, DolmixError, LockError, OrderError
 from dolmix.order import Batches, row_digests
 from trainer.config import Span, TrainConfig
 from trainer.data import Data, open_data
+from trainer.fits import tokens_in
 
 Configure = Callable[..., TrainConfig]
 
@@ -31,8 +32,8 @@ def test_ranks_share_the_same_batch(configure: Configure, lock: Path, world: int
 def test_spans_follow_the_batch_schedule(configure: Configure) -> None:
     """A span in steps is the tokens of those steps; a span in tokens is itself."""
     with Data(configure(), rank=0, world=1) as data:
-        assert data.tokens_in(Span(steps=3)) == data.tokens_through(3) == 3 * 8 * 12
-        assert data.tokens_in(Span(tokens=77)) == 77
+        assert tokens_in(Span(steps=3), data.lock.order) == data.tokens_through(3) == 3 * 8 * 12
+        assert tokens_in(Span(tokens=77), data.lock.order) == 77
         assert data.tokens_through(0) == 0
         assert data.num_steps == 12
 
@@ -48,11 +49,11 @@ def test_misfits_are_reported_together(configure: Configure, small_model: dict[s
         Data(config, rank=0, world=1)
     assert [str(problem) for problem in caught.value.problems] == [
         "max_steps: 13, but the lock has 12 steps",
-        "model.vocab: 60, but the stores' tokenizer has ids up to 60: 61 or more is needed",
         (
             "schedule.warmup: 480 tokens, but the schedule ends after 479 (schedule.total): "
             "shorten the warm-up"
         ),
+        "model.vocab: 60, but the stores' tokenizer has ids up to 60: 61 or more is needed",
     ]
 
 

@@ -11,10 +11,10 @@ import naive_choices
 import numpy as np
 import pytest
 import torch
-from question_files import QUESTIONS, answers, read_lines, write_letters, write_questions
+from question_files import QUESTIONS, answers, read_lines, write_questions
 from zygote import Zygote
 
-from dolmix.errors import ConfigError, DataError, UsageError
+from dolmix.errors import ConfigError, DataError
 from dolmix.mix import Ledger, read_lock
 from dolmix.order import verify_log
 from dolmix.tokenizer import Tokenizer, TokenizerConfig
@@ -22,6 +22,7 @@ from trainer.__main__ import main
 from trainer.checkpoint import complete
 from trainer.choices import log_likelihoods, scores
 from trainer.config import TrainConfig
+from trainer.cross_entropy import IGNORED, linear_cross_entropy
 from trainer.data import Data
 from trainer.evals import evaluate, is_evaluated, measuring
 from trainer.evaluate import table
@@ -33,52 +34,6 @@ from trainer.weights import load_model, open_weights
 Configure = Callable[..., TrainConfig]
 Train = Callable[..., bool]
 CLOCK = {"tokens_per_s", "tokens_per_s_gpu", "mfu", "memory_gib", "eval_s"}
-
-
-@pytest.fixture
-def letters(tmp_path: Path) -> Tokenizer:
-    """Load a tokenizer of letters, that of all stores here."""
-    path = write_letters(tmp_path / "tokenizer.json")
-    return Tokenizer(TokenizerConfig(path=path, eos="<eos>"))
-
-
-@pytest.fixture
-def evaluated(
-    configure: Configure,
-    tmp_path: Path,
-    letters: Tokenizer,
-    stores: Callable[..., Path],
-    relock: Callable[..., Path],
-) -> Callable[..., TrainConfig]:
-    """Build a run of 12 steps that is evaluated every 5, on two stores and two tasks.
-
-    The texts of the held-out stores have 3 bytes a token (code) and 5 (web).
-    """
-    folder = tmp_path / "evaluated"
-    held_out = folder / "held-out"
-    held_out.mkdir(parents=True)
-    lock = relock(folder, pin=letters.pin())
-    paths = {}
-    for number, name in enumerate(("code", "web")):
-        path = stores(held_out, name, 9 * 12, 70 + number, pin=letters.pin(), num_bytes=777)
-        paths[name] = str(path)
-    one = [line for n, text in enumerate("cat") for line in answers(n, "a", [f" {text}"], [text])]
-    tasks = {
-        "made": str(write_questions(tmp_path / "made.jsonl.gz")),
-        "one": str(write_questions(tmp_path / "one.jsonl", one)),
-    }
-
-    def build(output: str = "out", **changes: Any) -> TrainConfig:
-        evaluation = {
-            "every_steps": 5,
-            "stores": paths,
-            "tokens": 7 * 12 - 3,
-            "tasks": tasks,
-            "tokenizer": {"path": str(letters.config.path), "eos": "<eos>"},
-        } | changes.pop("evaluation", {})
-        return configure(output, lock=str(lock), evaluation=evaluation, **changes)
-
-    return build
 
 
 def rows(config: TrainConfig) -> list[dict[str, Any]]:
@@ -186,6 +141,33 @@ def test_choices_equal_their_plain_twin(evaluated: Configure, microbatch: int) -
         assert scores(data.tasks["made"], found) == pytest.approx(expected, rel=1e-5)
 
 
+def test_logits_are_made_for_answers_alone(
+    evaluated: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The output matrix meets each position that predicts an answer's token, and few others.
+
+    Each batch is filled up to a multiple of 8, as row counts are that threads cut alike.
+    """
+    labels: list[torch.Tensor] = []
+
+    def note(*given: Any) -> Any:
+        labels.append(given[2])
+        return linear_cross_entropy(*given)
+
+    monkeypatch.setattr("trainer.model.linear_cross_entropy", note)
+    config = evaluated(microbatch=3)
+    with join_world(config) as world, Data(config, rank=0, world=1) as data:
+        task, model = data.tasks["made"], Training(config, data, world).model
+        with measuring(model):
+            log_likelihoods(model, task, config, world)
+    answered = [tokens[-n:] for tokens, n in zip(task.tokens, task.lengths, strict=True)]
+    found = [label for label in torch.cat(labels).tolist() if label != IGNORED]
+    assert sorted(found) == sorted(np.concatenate(answered).tolist())
+    assert [len(some) for some in labels] == [
+        -(-int((some != IGNORED).sum()) // 8) * 8 for some in labels
+    ]
+
+
 def test_evaluation_compiles_nothing(
     evaluated: Configure, small_model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +256,22 @@ def test_dynamic_weights_and_evaluation_measure_once(
         assert losses == {name: row[f"loss/{name}"] for name in losses}
 
 
+def test_tasks_that_dynamic_does_not_measure_are_told(
+    evaluated: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`dynamic` without `every_steps` measures stores alone: tasks are named, none is silence."""
+    dynamic = {"every_steps": 5, "references": {"code": 3.9, "web": 4.3}}
+    for asked, warnings in (
+        ({"every_steps": None}, 1),
+        ({"every_steps": 5}, 0),
+        ({"every_steps": None, "tasks": {}}, 0),
+    ):
+        caplog.clear()
+        Data(evaluated(evaluation=asked, dynamic=dynamic), rank=0, world=1).close()
+        assert len(caplog.records) == warnings
+        assert all("not the tasks made, one" in r.getMessage() for r in caplog.records)
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
     """Run the command in this process and parse its line."""
     assert main(["evaluate", *map(str, arguments), "--json"]) == 0
@@ -337,19 +335,6 @@ def test_an_exported_folder_brings_its_tokenizer_and_length(
     assert capsys.readouterr().out == table(found["eval"])
 
 
-def test_the_table_has_a_line_for_each_store_and_task(evaluated: Configure) -> None:
-    """Stores first; what is unknown is a dash."""
-    found = {"loss/web": math.log(8.0), "loss/code": 1.0, "bpb/code": 0.5}
-    found |= dict.fromkeys((f"{m}/arc" for m in ("acc", "acc_norm", "acc_bytes", "acc_token")), 0.5)
-    found |= {"acc_stderr/arc": 0.125, "chance/arc": 0.25, "answer_bpb/arc": 1.0}
-    found |= {"questions/arc": 1234, "questions/one": 3, "answer_bpb/one": 2.5}
-    lines = [line.split() for line in table(found).splitlines()]
-    assert lines[1] == ["web", "2.0794", "8.00", "-"]
-    assert lines[2] == ["code", "1.0000", "2.72", "0.5000"]
-    assert lines[5][:6] == ["arc", "1,234", "0.250", "0.500", "±", "0.125"]
-    assert lines[6] == ["one", "3", "-", "-", "-", "-", "-", "2.5000"]
-
-
 def test_what_cannot_be_evaluated_is_said_before_training(
     evaluated: Configure, train: Train, tmp_path: Path
 ) -> None:
@@ -366,24 +351,6 @@ def test_what_cannot_be_evaluated_is_said_before_training(
     with pytest.raises(ConfigError, match=r"evaluation\.tokenizer: needed for the tasks made, one"):
         train(evaluated(evaluation={"tokenizer": None}))
     assert not (tmp_path / "out").exists()
-
-
-def test_a_command_without_anything_to_measure_is_explained(
-    evaluated: Configure, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """No evaluation in the checkpoint's run and no file; a file without a length for a folder."""
-    nothing = {"every_steps": None, "stores": {}, "tasks": {}}
-    config = evaluated(max_steps=1, evaluation=nothing)
-    assert train(config)
-    path = complete(config.output / "checkpoints")[-1]
-    assert main(["evaluate", str(path)]) == UsageError.exit_code
-    assert "names nothing to measure" in capsys.readouterr().err
-    assert main(["import", str(path), str(tmp_path / "imported")]) == 0
-    file = tmp_path / "evaluate.yaml"
-    file.write_text("evaluation: {}\n")
-    arguments = ["evaluate", str(tmp_path / "imported"), "--config", str(file)]
-    assert main(arguments) == ConfigError.exit_code
-    assert "sequence_length" in capsys.readouterr().err
 
 
 @pytest.mark.e2e

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,10 +19,11 @@ import yaml
 
 from dolmix.cli.train import launch
 from dolmix.errors import UsageError
+from trainer.__main__ import main
 from trainer.checkpoint import complete, read_meta
 from trainer.config import TrainConfig
 from trainer.lifetime import claimed
-from trainer.parallel import join_world
+from trainer.parallel import choose_device, join_world
 
 COMMAND = "import sys; from dolmix.cli.train import launch; sys.exit(launch(sys.argv[1], ()))"
 
@@ -175,6 +177,46 @@ def test_a_second_signal_ends_a_hung_rank(
                 os.kill(pid, signal.SIGKILL)
         run.kill()
         run.wait()
+
+
+@pytest.mark.parametrize(("rank", "local_rank"), [("0", "0"), ("2", "0"), ("3", "1")])
+def test_each_machine_says_what_ended_its_processes(
+    written: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    rank: str,
+    local_rank: str,
+) -> None:
+    """A configuration that one of two machines cannot read is told there, once, with its name.
+
+    Its first process says so; the exit code is 2 on each.
+    """
+    places = {"RANK": rank, "LOCAL_RANK": local_rank, "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in places.items():
+        monkeypatch.setenv(name, value)
+    assert main([str(written("bad")), "optimizer.lrr=1"]) == 2
+    where = {"0": "", "2": f"{socket.gethostname()}: "}.get(rank)
+    said = capsys.readouterr().err
+    if where is None:
+        assert said == ""
+        return
+    first, second = said.splitlines()
+    assert first.startswith(f"{where}{written('bad')}")
+    assert second == "  optimizer.lrr: unknown key; did you mean 'lr'?"
+
+
+@pytest.mark.parametrize("local_rank", ["0", "3"])
+def test_too_few_gpus_end_every_process(
+    configure: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, local_rank: str
+) -> None:
+    """Those that would have a GPU are told too that others lack one: nobody waits for them."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", lambda _: None)
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match=r"processes: 4, but this machine has 2 CUDA devices"):
+        choose_device(configure(device="cuda"))
 
 
 def test_gpus_that_are_not_there_are_named(written: Callable[..., Path]) -> None:

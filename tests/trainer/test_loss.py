@@ -1,13 +1,16 @@
 """Losses against closed forms, against sums written out, and against the published functions."""
 
 import math
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from trainer import plain
 from trainer.config import LossConfig
 from trainer.cross_entropy import IGNORED, linear_cross_entropy
 from trainer.loss import explain, router_losses
@@ -153,6 +156,31 @@ def test_chunked_cross_entropy_equals_torch(
     assert total.item() == pytest.approx(expected.sum().item(), abs=1e-4)
     for a, b in zip(torch.autograd.grad(total * 0.3, (x, weight)), wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+class _NewTensors(TorchDispatchMode):
+    """Keeps results as large as a tensor, by where they lie, so that no place is used twice."""
+
+    def __init__(self, known: Tensor) -> None:
+        super().__init__()
+        self.known = known
+        self.found = {known.untyped_storage().data_ptr(): known}
+
+    def __torch_dispatch__(self, call: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        """Call, and look at the result."""
+        found = call(*given, **(named or {}))
+        if isinstance(found, Tensor) and found.numel() == self.known.numel():
+            self.found[found.untyped_storage().data_ptr()] = found
+        return found
+
+
+@pytest.mark.parametrize(("dtype", "count"), [(torch.float32, 0), (torch.bfloat16, 1)], ids=str)
+def test_gradients_take_the_place_of_logits(dtype: torch.dtype, count: int) -> None:
+    """On the CPU too: float32 logits need no second tensor of their size, others one in float32."""
+    logits = torch.randn((6, 11), generator=torch.Generator().manual_seed(0)).to(dtype)
+    with _NewTensors(logits) as seen:
+        plain.cross_entropy_(logits, torch.tensor([3, 0, 10, IGNORED, 1, 1]), IGNORED)
+    assert len(seen.found) - 1 == count
 
 
 def test_cross_entropy_of_known_logits() -> None:

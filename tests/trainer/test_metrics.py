@@ -5,9 +5,11 @@ import json
 import logging
 import math
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from zygote import Zygote
 
-from dolmix.errors import ConfigError
+from dolmix.errors import ConfigError, UsageError
 from trainer import sinks
 from trainer.checkpoint import complete
 from trainer.config import TrainConfig
@@ -241,6 +243,25 @@ def test_wandb_goes_on_with_one_run(
     for row, value in zip(rows(config), values, strict=True):
         assert float(value["loss"]) == pytest.approx(row["loss"], rel=1e-12)
         assert float(value["source_loss/web"]) == pytest.approx(row["source_loss"]["web"])
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b'{"id": "ab", "sent": 3', b'{"id": "ab"}', b"[]", b"\xff"]
+)
+def test_a_damaged_wandb_state_is_explained(
+    configure: Configure, train: Train, monkeypatch: pytest.MonkeyPatch, damage: bytes
+) -> None:
+    """The file is named, with what is lost by removing it; it is left as it is."""
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
+    config = configure(metrics={"wandb": {"project": "test"}})
+    path = config.output / "wandb" / "dolmix.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with pytest.raises(UsageError) as caught:
+        train(config)
+    assert str(caught.value).startswith(f"{path} cannot be read (")
+    assert "Remove it: metrics then go to a new Weights & Biases run" in str(caught.value)
+    assert path.read_bytes() == damage
 
 
 @pytest.mark.e2e

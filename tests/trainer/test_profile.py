@@ -2,22 +2,27 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import DeviceType
 
 from dolmix.errors import ConfigError
 from trainer import profile_table, profiling
+from trainer.checkpoint import complete
 from trainer.config import TrainConfig
 from trainer.data import Data
+from trainer.dry_run import forecast
 from trainer.loop import Training
 from trainer.parallel import join_world
 from trainer.profile_table import ATTENTION, KERNELS, STEP
+from trainer.profiling import open_profile
 from trainer.speed import CLOCKED
 
 Configure = Callable[..., TrainConfig]
@@ -83,14 +88,59 @@ def test_a_resumed_run_says_where_its_profile_begins(configure: Configure, train
 def test_nothing_profiles_unless_asked(
     configure: Configure, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the setting, on ranks that are not named, and after resuming behind it: nothing."""
+    """Without the setting, and on ranks that are not named: nothing."""
     monkeypatch.setattr(profiling, "profile", lambda **_: pytest.fail("it profiles"))
     config = configure(max_steps=2)
     with join_world(config) as world, Data(config, rank=0, world=1) as data:
         assert Training(config, data, world).profile is None
+        elsewhere = configure(profile={"steps": [1, 2], "ranks": [1]})
+        assert open_profile(elsewhere, world, torch.nn.Identity(), lambda _: None) is None
     train(config)
-    train(configure(profile={"steps": [1, 3], "ranks": [1]}, max_steps=3))
-    train(configure(profile={"steps": [1, 3]}, max_steps=5))
+
+
+def test_a_profile_of_nothing_is_refused(configure: Configure, train: Train) -> None:
+    """Steps behind the last one and ranks that are not there: the numbers, and which there are.
+
+    Before anything is trained, and by `--dry-run`.
+    """
+    for config, last in (
+        (configure(profile={"steps": [11, 13], "ranks": [0, 1, 4]}), "12 (the lock's last)"),
+        (configure(profile={"steps": [7, 9], "ranks": [1, 4]}, max_steps=8), "8 (max_steps)"),
+    ):
+        for run in (train, forecast):
+            with pytest.raises(ConfigError) as caught:
+                run(config)
+            steps, ranks = map(str, caught.value.problems)
+            first, end = config.profile.steps
+            assert steps.startswith(f"profile.steps: [{first}, {end}], but training ends with step")
+            assert last in steps
+            assert ranks == (
+                "profile.ranks: [1, 4], but the ranks of this run are 0 to 0: choose of those"
+            )
+        assert not config.output.exists()
+    with pytest.raises(ConfigError, match=r"profile\.ranks"):
+        configure(profile={"steps": [1, 2], "ranks": []})
+    foretold = configure(profile={"steps": [1, 2], "ranks": [0, 4]}, processes=4)
+    with pytest.raises(ConfigError, match=r"\[4\], but the ranks of this run are 0 to 3"):
+        forecast(foretold)
+
+
+def test_a_profile_that_came_to_nothing_is_told(
+    configure: Configure, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that ends before the steps to profile, or goes on behind them, says so; else none."""
+    warned = "profile.steps [3, 4]: nothing was profiled, for this run "
+    config = configure(profile={"steps": [3, 4]}, microbatch=8)
+    assert not train(config, stop_before=2)
+    assert f"{warned}ended before step 3 was done" in caplog.text
+    caplog.clear()
+    assert not train(config, stop_before=4)
+    assert train(configure(profile={"steps": [3, 4]}, microbatch=8))
+    assert "nothing was profiled" not in caplog.text  # the profile of before is there
+    shutil.rmtree(config.output / "profile")
+    (complete(config.output / "checkpoints")[-1]).rename(config.output / "last")
+    assert not train(config, stop_before=2)
+    assert f"{warned}goes on with step 5" in caplog.text
 
 
 def test_marks_are_gone_afterwards(configure: Configure) -> None:

@@ -177,17 +177,18 @@ def test_tokenizers_that_do_not_fit_are_refused(tmp_path: Path, letters: Tokeniz
 
     def opened(tokenizer: TokenizerConfig | None, digest: str = pin.digest, vocab: int = 61) -> Any:
         asked = EvaluationConfig(tasks={"made": task}, tokenizer=tokenizer)
-        pins = [pin.model_copy(update={"digest": digest})]
-        return open_tasks(asked, window=12, pins=pins, vocab=vocab)
+        return open_tasks(asked, window=12, known={digest: "the stores were made"}, vocab=vocab)
 
     assert opened(config)["made"].num_questions == 5
     with pytest.raises(ConfigError, match=r"evaluation\.tokenizer: needed for the tasks made"):
         opened(None)
-    with pytest.raises(ConfigError, match=f"digest {pin.digest}, the stores' is {'0' * 64}"):
+    with pytest.raises(
+        ConfigError, match=f"{pin.digest}, but the stores were made with {'0' * 64}"
+    ):
         opened(config, digest="0" * 64)
     with pytest.raises(ConfigError, match=r"ids up to \d+, but the model's vocabulary has 9"):
         opened(config, vocab=9)
-    assert open_tasks(EvaluationConfig(), window=12, pins=[], vocab=9) == {}
+    assert open_tasks(EvaluationConfig(), window=12, known={}, vocab=9) == {}
 
 
 def test_real_files_are_read(shared: Path) -> None:
