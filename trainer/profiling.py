@@ -109,7 +109,7 @@ class Profiling:
         self._before.append(time.perf_counter())
         if not self._is_compiled:
             self._marks.enter_context(_marked(self.model))
-        self._profiler = profile(activities=activities)
+        self._profiler = profile(activities=activities, acc_events=True)  # else torch 2.11 warns
         self._profiler.start()
         self._began = time.perf_counter()
 

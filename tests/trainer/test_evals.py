@@ -272,6 +272,12 @@ def test_tasks_that_dynamic_does_not_measure_are_told(
         assert all("not the tasks made, one" in r.getMessage() for r in caplog.records)
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command see no GPU: runs here are trained on the CPU, where equality is promised."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
     """Run the command in this process and parse its line."""
     assert main(["evaluate", *map(str, arguments), "--json"]) == 0
