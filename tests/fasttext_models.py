@@ -20,6 +20,14 @@ WORDS = {
 KINDS: dict[str, dict[str, Any]] = {
     "softmax": {"loss": "softmax", "wordNgrams": 2, "bucket": 500},
     "hs": {"loss": "hs", "minn": 2, "maxn": 4, "bucket": 2000},
+    "two to four": {"loss": "softmax", "minn": 2, "maxn": 4, "bucket": 3000},
+    "languages": {
+        "loss": "hs",
+        "minn": 2,
+        "maxn": 4,
+        "bucket": 3000,
+        "quantize": {"qnorm": True, "dsub": 2, "cutoff": 400},
+    },
     "ova": {"loss": "ova", "minn": 1, "maxn": 3, "wordNgrams": 3, "bucket": 700},
     "ns": {"loss": "ns", "neg": 2, "dim": 7},
     "words": {"loss": "softmax", "dim": 33},

@@ -16,6 +16,7 @@ from dolmix.document import I64Array, U8Array
 from dolmix.text.compiled import kernel, leaf
 from dolmix.text.fasttext_lookup import place_of_bucket, rows_of
 from dolmix.text.fasttext_ngrams import list_rows
+from dolmix.text.fasttext_piece import Piece, cut_piece, end_of_word, list_piece
 from dolmix.text.fasttext_scores import Room, Scores, fill_scores
 from dolmix.text.fasttext_stretch import WORD_STOP, Stretch, begin_text, go_on, write_words
 from dolmix.text.fasttext_sums import Sum, add_rows
@@ -38,16 +39,37 @@ class Spans(NamedTuple):
 
 
 @leaf
-def _add_words(spans: Spans, n: int, tables: Tables, total: Sum, stretch: Stretch) -> None:
-    """Add the vectors of the words of a text, up to its end or to a token that ends it."""
-    at, stop = spans.starts[n], spans.stops[n]
+def _add_stretches(
+    text: U8Array, bounds: tuple[int, int], tables: Tables, total: Sum, stretch: Stretch
+) -> None:
+    """Add the vectors of the words of text[at:stop], up to a token that ends it."""
+    at, stop = bounds
     begin_text(stretch)
     while at < stop:
         if stretch.fill[WORD_STOP]:
-            at = go_on(spans.utf8, at, stretch)
+            at = go_on(text, at, stretch)
         else:
-            at = write_words(spans.utf8, (at, stop), tables, stretch, total)
-        add_rows(total, tables, stretch.rows, list_rows(spans.utf8, stretch, tables))
+            at = write_words(text, (at, stop), tables, stretch, total)
+        add_rows(total, tables, stretch.rows, list_rows(text, stretch, tables))
+
+
+@leaf
+def _add_pieces(
+    text: U8Array, bounds: tuple[int, int], tables: Tables, total: Sum, room: tuple[Stretch, Piece]
+) -> None:
+    """As `_add_stretches`, for models of which `Piece` knows the n-grams."""
+    at, stop = bounds
+    stretch, piece = room
+    while at < stop:
+        end = cut_piece(text, at, stop)
+        if end == at:
+            end = end_of_word(text, at, stop)
+            _add_stretches(text, (at, end), tables, total, stretch)
+        else:
+            count, is_last = list_piece(text, (at, end), tables, piece)
+            add_rows(total, tables, piece.rows, count)
+            end = stop if is_last else end
+        at = end
 
 
 @leaf
@@ -81,24 +103,32 @@ def _add_word_ngrams(tables: Tables, total: Sum, stretch: Stretch) -> None:
 
 @kernel
 def score_spans(
-    spans: Spans, tables: Tables, total: Sum, stretch: Stretch, answers: tuple[Room, Scores]
+    spans: Spans,
+    tables: Tables,
+    total: Sum,
+    room: tuple[Stretch, Piece],
+    answers: tuple[Room, Scores],
 ) -> None:
     """Score every text.
 
     spans    the N texts
     tables   the model
     total    room for one text
-    stretch  room for some of its words
+    room     room for some of its words: for any model, and for one with n-grams as `Piece` has them
     answers  room for one text's scores, and the scores, out
 
     A text without any vector has no label. O(bytes), plus O(D) a vector and O(D L) a text. Twin:
     tests/naive_fasttext.py `predict`.
     """
-    room, scores = answers
+    (stretch, piece), (scored, scores) = room, answers
     for n in range(spans.starts.size):
         total.hidden[:] = np.float32(0.0)
         total.counts[:] = 0
-        _add_words(spans, n, tables, total, stretch)
+        bounds = (spans.starts[n], spans.stops[n])
+        if piece.letters.size:
+            _add_pieces(spans.utf8, bounds, tables, total, room)
+        else:
+            _add_stretches(spans.utf8, bounds, tables, total, stretch)
         _add_end(tables, total, stretch)
         if tables.shape[SHAPE_NGRAMS] > 1:
             _add_word_ngrams(tables, total, stretch)
@@ -110,4 +140,4 @@ def score_spans(
         share = np.float32(1.0 / total.counts[0])
         for d in range(total.hidden.size):
             total.hidden[d] *= share
-        fill_scores(total.hidden, tables, room, scores, n)
+        fill_scores(total.hidden, tables, scored, scores, n)

@@ -28,6 +28,7 @@ MOST_CHARS = 64
 """Longest n-gram, of characters or of words, that a model may ask for."""
 EXPAND_BYTES = 1 << 26
 """A quantised matrix up to this size is expanded, once a process; a larger one stays codes."""
+CACHE_LINE = 64
 END_OF_TEXT = b"</s>"
 LABEL_PREFIX = "__label__"
 
@@ -297,7 +298,7 @@ def _tables(
     shape += [args.loss, _row_of_end(words, counts.words, order), inputs.piece, is_odd]
     rows, codes = inputs.dense, inputs.codes
     if len(codes) and 4 * inputs.num_rows * inputs.num_columns <= EXPAND_BYTES:
-        rows, codes = _expanded(inputs) * inputs.norms[:, None], codes[:0]
+        rows, codes = _aligned(_expanded(inputs) * inputs.norms[:, None]), codes[:0]
     vectors = _expanded(outputs) if len(outputs.codes) else outputs.dense
     scales = outputs.norms if len(outputs.codes) else np.ones(counts.labels, np.float32)
     is_tree = args.loss == HIERARCHICAL
@@ -334,6 +335,15 @@ def _expanded(matrix: _Matrix) -> F32Array:
         known = matrix.centroids[CENTROIDS * first : CENTROIDS * stop].reshape(CENTROIDS, -1)
         rows[:, first:stop] = known[matrix.codes[:, n]]
     return rows
+
+
+def _aligned(rows: F32Array) -> F32Array:
+    """Copy rows to where a cache line starts, so that one of sixteen values fills one line."""
+    room = np.empty(rows.nbytes + CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % CACHE_LINE
+    copied: F32Array = room[first : first + rows.nbytes].view(np.float32).reshape(rows.shape)
+    copied[:] = rows
+    return copied
 
 
 def _freeze(tables: tuple[Any, ...]) -> None:

@@ -18,6 +18,7 @@ from dolmix.document import I32Array, I64Array, TextBatch
 from dolmix.errors import FilterError
 from dolmix.text.fasttext_kernel import Spans, score_spans
 from dolmix.text.fasttext_model import LABEL_PREFIX, read_model
+from dolmix.text.fasttext_piece import empty_piece
 from dolmix.text.fasttext_prepare import PREPARATIONS, prepared
 from dolmix.text.fasttext_scores import Scores, room_for
 from dolmix.text.fasttext_stretch import empty_stretch
@@ -124,7 +125,8 @@ class FastText:
             wanted,
             np.zeros((count, wanted.size), np.float32),
         )
-        score_spans(spans, tables, total, empty_stretch(tables), (room_for(tables, most), scores))
+        room = (empty_stretch(tables), empty_piece(tables))
+        score_spans(spans, tables, total, room, (room_for(tables, most), scores))
         return Answers(scores.labels, scores.probs, scores.chances)
 
     def _by_package(self, spans: Spans, text: str, most: int, wanted: I64Array) -> Answers:

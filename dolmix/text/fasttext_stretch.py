@@ -12,6 +12,7 @@ import numpy as np
 from dolmix.document import I32Array, I64Array, U8Array, U32Array, U64Array
 from dolmix.text.compiled import leaf
 from dolmix.text.eights import START, eight_bytes, no_ink_mask, put_eight, stir, trailing_zeros
+from dolmix.text.fasttext_masks import is_space
 from dolmix.text.fasttext_sums import Sum
 from dolmix.text.fasttext_tables import SHAPE_MAX, SHAPE_MIN, SHAPE_ODD, SHAPE_WORDS, Tables
 from dolmix.text.fasttext_words import (
@@ -97,18 +98,14 @@ def begin_text(stretch: Stretch) -> None:
 
 
 @leaf
-def _is_space(byte: np.uint8) -> bool:
-    return bool(byte == 0x20 or 0x09 <= byte <= 0x0D or byte == 0)
-
-
-@leaf
-def _is_label(text: U8Array, stretch: Stretch, place: int, tables: Tables) -> bool:
+def is_label(text: U8Array, words: tuple[I64Array, U64Array], place: int, tables: Tables) -> bool:
     """Whether a word is a label: as the dictionary has it, or else by its first letters.
 
-    place  where in `known` and `asked` it stands
+    words  `known` and `asked`, see `find_words`
+    place  where among them it stands
     """
-    known = stretch.known
-    find_words(text, (known, stretch.asked), (place, place + 1), tables.words)
+    known = words[0]
+    find_words(text, words, (place, place + 1), tables.words)
     start, stop, entry = known[place, 0], known[place, 1], known[place, 3]
     if entry >= 0 or stop - start < len(LABEL):
         return bool(entry >= tables.shape[SHAPE_WORDS])
@@ -140,10 +137,10 @@ def _find_word(text: U8Array, start: int, stop: int) -> tuple[int, np.uint64, bo
     if start + 16 <= text.size:
         size, hashed = _find_short(text, start)
         at = start + size
-        if at < stop and size < 16 and _is_space(text[at]):
+        if at < stop and size < 16 and is_space(text[at]):
             return at, hashed, True
     at = start
-    while at < stop and not _is_space(text[at]):
+    while at < stop and not is_space(text[at]):
         at += 1
     return at, hash_word(text, start, at), False
 
@@ -214,7 +211,7 @@ def write_words(
     room = (stretch.chars, letters, fill)
     n, k = fill[FILLED], fill[KNOWN]
     while at < stop:
-        if _is_space(text[at]):
+        if is_space(text[at]):
             at += 1
             continue
         start = at
@@ -228,7 +225,7 @@ def write_words(
             at = stop
             break
         known[k, 0], known[k, 1], known[k, 2], asked[k] = start, at, n - 1, hashed
-        if (is_odd or text[start] == LABEL[0]) and _is_label(text, stretch, k, tables):
+        if (is_odd or text[start] == LABEL[0]) and is_label(text, (known, asked), k, tables):
             continue
         k += may_be_entry(hashed, seen)
         if total.hashes.size:
