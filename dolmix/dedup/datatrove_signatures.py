@@ -24,12 +24,15 @@ from dolmix.dedup.datatrove_text import simplify
 from dolmix.dedup.hashes import SHA1_32, SHA1_64, XXH32, XXH64, hash_spans
 from dolmix.document import I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.compiled import kernel, leaf
+from dolmix.text.eights import eight_bytes, put_eight
 from dolmix.text.spacy_en import longest_letters
 from dolmix.text.splitters import words_of
 
 MERSENNE = np.uint64((1 << 61) - 1)
 FULL = np.uint64(0xFFFFFFFFFFFFFFFF)
 LOW_HALF = np.uint64(0xFFFFFFFF)
+SPARE = 16
+"""Bytes that are copied at once."""
 BLOCK_BYTES = 1 << 18
 """Text that is worked on at a time; small enough for a processor's cache."""
 
@@ -205,7 +208,7 @@ def sign_words(
     for n in range(offsets.size - 1):
         longest = max(longest, offsets[n + 1] - offsets[n])
         most = max(most, ends[n + 1] - ends[n])
-    joined = np.empty(carry.size + longest + most, np.uint8)
+    joined = np.empty(carry.size + longest + most + SPARE, np.uint8)
     places = np.empty(carry.size + most + 1, np.int64)
     shingles = np.empty(carry.size + most + 1, np.uint64)
     size, words = 0, 0
@@ -236,12 +239,16 @@ def sign_words(
 
 @leaf
 def _join(utf8: U8Array, start: int, stop: int, joined: U8Array, size: int) -> int:
-    """Append a word and a space."""
-    for i in range(start, stop):
-        joined[size] = utf8[i]
-        size += 1
-    joined[size] = 0x20
-    return size + 1
+    """Append a word and a space; up to SPARE bytes behind may be written too."""
+    length = stop - start
+    if length <= SPARE and start + SPARE <= utf8.size:
+        put_eight(joined, size, eight_bytes(utf8, start))
+        put_eight(joined, size + 8, eight_bytes(utf8, start + 8))
+    else:
+        for k in range(length):
+            joined[size + k] = utf8[start + k]
+    joined[size + length] = 0x20
+    return size + length + 1
 
 
 @leaf

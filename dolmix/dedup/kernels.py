@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from dolmix.dedup.lanes import WIDTH, lower_sixteen
 from dolmix.dedup.words import mix, next_word_hashes, shingle_hashes
 from dolmix.document import I64Array, U8Array, U32Array, U64Array
-from dolmix.text.compiled import kernel
+from dolmix.text.compiled import kernel, leaf
 
 BLOCK_WORDS = 4096
 """Words of a document that are hashed at a time; small enough for a processor's cache."""
@@ -30,10 +31,18 @@ def lower_lanes(shingles: U64Array, count: int, lanes: U32Array, out: U32Array) 
 
     O(count x H), vectorised over the lanes. Twin: tests/naive_dedup.py.
     """
-    for n in range(count):
-        high, low = np.uint32(shingles[n] >> np.uint64(32)), np.uint32(shingles[n])
-        for lane in range(lanes.size):
-            out[lane] = min(out[lane], np.uint32(high * lanes[lane] + low))
+    whole = lanes.size // WIDTH * WIDTH
+    for at in range(0, whole, WIDTH):
+        lower_sixteen(shingles, count, lanes, out, at)
+    for lane in range(whole, lanes.size):
+        for n in range(count):
+            out[lane] = min(out[lane], _permuted(shingles[n], lanes[lane]))
+
+
+@leaf
+def _permuted(shingle: np.uint64, factor: np.uint32) -> np.uint32:
+    """Give `(high * factor + low) mod 2^32` of a shingle's halves."""
+    return np.uint32(np.uint32(shingle >> np.uint64(32)) * factor + np.uint32(shingle))
 
 
 @kernel

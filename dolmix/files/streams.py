@@ -17,7 +17,10 @@ BLOCK_BYTES = 1 << 20
 """Largest block of text from a plain or gzip file."""
 
 READ_BYTES = 64 << 10
-"""Stored bytes given to a decoder at once; the output of zstd's for them is one block."""
+"""Stored bytes given to a gzip decoder at once."""
+
+FRAME_BYTES = 256 << 10
+"""Stored bytes given to a zstd decoder at once; its output for them is one block."""
 
 HELD_BYTES = 64 << 20
 """How much verified text is held in memory rather than decompressed a second time."""
@@ -126,12 +129,16 @@ class _Stored:
     """A stored stream that remembers how it ended and where its last member or frame began."""
 
     def __init__(
-        self, file: BinaryIO, make_decoder: Callable[[], Any], fault: type[Exception]
+        self,
+        file: BinaryIO,
+        make_decoder: Callable[[], Any],
+        fault: type[Exception],
+        at_once: int,
     ) -> None:
         self.num_bytes = 0
         self.ending = b""
         self._file, self._make_decoder, self._fault = file, make_decoder, fault
-        self._origin = file.tell()
+        self._origin, self._at_once = file.tell(), at_once
         self._start = 0
 
     @property
@@ -140,7 +147,7 @@ class _Stored:
         return self.num_bytes - self._start
 
     def read(self) -> bytes:
-        data = self._file.read(READ_BYTES)
+        data = self._file.read(self._at_once)
         self.num_bytes += len(data)
         self.ending = (self.ending + data)[-_ZERO_RUN:]
         return data
@@ -160,7 +167,8 @@ class _Stored:
         self._file.seek(self._origin + self._start)
         left = self.num_member_bytes
         while left > 0 and not decoder.eof:
-            data = self._file.read(min(READ_BYTES, left - READ_BYTES) if left > READ_BYTES else 1)
+            most = min(self._at_once, left - self._at_once)
+            data = self._file.read(max(most, 1))
             left = left - len(data) if data else 0
             try:
                 text = decoder.decompress(data)
@@ -174,7 +182,7 @@ class _Stored:
 
 def _gunzip(file: BinaryIO) -> Iterator[bytes]:
     """Decompress all members; zero bytes after a member are padding, as gzip itself has it."""
-    stored = _Stored(file, lambda: zlib.decompressobj(wbits=31), zlib.error)
+    stored = _Stored(file, lambda: zlib.decompressobj(wbits=31), zlib.error, READ_BYTES)
     produced = trusted = 0
     data = stored.read()
     while data:
@@ -209,7 +217,7 @@ def _unzstd(file: BinaryIO, length: int | None) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-    stored = _Stored(file, decompressor.decompressobj, zstandard.ZstdError)
+    stored = _Stored(file, decompressor.decompressobj, zstandard.ZstdError, FRAME_BYTES)
     produced = trusted = 0
     data = b""
     while length is None or stored.num_bytes - len(data) < length:

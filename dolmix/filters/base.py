@@ -90,15 +90,19 @@ class Rule:
         if self.not_in is not None or self.any_of is not None:
             return self._fires_on_text(values)
         numbers = _numbers(values)
-        hit = np.zeros(len(values), np.bool_)
-        if self.below is not None:
-            hit |= numbers < self.below
-        if self.at_most is not None:
-            hit |= numbers <= self.at_most
-        if self.above is not None:
-            hit |= numbers > self.above
-        if self.at_least is not None:
-            hit |= numbers >= self.at_least
+        found = [
+            beyond(numbers, limit)
+            for beyond, limit in (
+                (np.less, self.below),
+                (np.less_equal, self.at_most),
+                (np.greater, self.above),
+                (np.greater_equal, self.at_least),
+            )
+            if limit is not None
+        ]
+        hit: BoolArray = np.zeros(len(values), np.bool_) if len(found) != 1 else found[0]
+        for other in found if len(found) > 1 else ():
+            hit |= other
         return hit & _present(values) if values.null_count else hit
 
     def _fires_on_text(self, values: pa.Array) -> BoolArray:
@@ -278,7 +282,9 @@ def judge(filter_: Filter, columns: Columns, texts: TextBatch) -> pa.StringArray
         if rule.column not in columns:
             raise FilterError(_no_such_column(filter_, rule, columns))
         values = columns[rule.column]
-        hit = (decided < 0) & rule.fires(values)
+        hit = rule.fires(values)
+        if hit.any():
+            hit &= decided < 0
         if values.null_count:
             missing = ~_present(values) & (decided < 0)
             if rule.on_missing == "fail" and missing.any():

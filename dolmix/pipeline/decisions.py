@@ -9,7 +9,8 @@ the input and one column alone.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unicodedata import unidata_version
 
 import numpy as np
@@ -23,12 +24,16 @@ from dolmix.pipeline.plan import KEY_FORMAT, digest_of
 from dolmix.pipeline.spec import Source
 from dolmix.text.edits import Edits, compose, edited, read_edits
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 BASE_FIELDS = (
     pa.field("record", pa.int64()),
     pa.field("id", pa.string()),
     pa.field("num_bytes", pa.int64()),
 )
 VERDICT_FIELDS = (pa.field("reached", pa.string()), pa.field("reason", pa.string()))
+_PLAIN = (pa.int64(), pa.float64())
 DIGEST_CHARACTERS = 16
 """Hex digits of an edit's digest that a column's metadata holds."""
 KEY = b"key"
@@ -160,14 +165,16 @@ class _Course:
         self._made |= {f"{filter_.label}.{c}": spread(v, read) for c, v in columns.items()}
         columns |= {name: _chosen(self._made[name], read) for name in filter_.reads()}
         judged = self._alive[read]
-        columns = {column: _chosen(values, judged) for column, values in columns.items()}
-        reason = judge(filter_, columns, texts if judged.all() else texts.take(judged))
+        if not judged.all():
+            columns = {column: _chosen(values, judged) for column, values in columns.items()}
+            texts = texts.take(judged)
+        reason = judge(filter_, columns, texts)
         self._reasons = pc.coalesce(self._reasons, spread(reason, self._alive))
         self._reached = pc.if_else(pa.array(self._alive), filter_.label, self._reached)
         kept = self._reasons.is_null().to_numpy(zero_copy_only=False)
         self._alive = np.asarray(kept, np.bool_)
         stay = self._alive[read] | self._whole
-        self._texts = edited(texts, then, only=stay)
+        self._texts = edited(self._texts, then, only=stay)
         self._edits = both.take(np.flatnonzero(stay))
         self._read = self._alive | self._whole
 
@@ -180,10 +187,24 @@ class _Course:
             "reached": self._reached,
             "reason": self._reasons,
         }
-        fields = [made[name].cast(schema.field(name).type) for name in schema.names]
+        fields = [_as_type(made[field.name], field.type) for field in schema]
         left = self._alive[self._read]
         texts = self._texts if left.all() else self._texts.take(left)
         return Decided(pa.table(fields, schema), texts, np.flatnonzero(self._alive))
+
+
+def decision_writer(path: Path, schema: pa.Schema) -> "pq.ParquetWriter":
+    """Open a file for decisions, of this schema, one row group a batch.
+
+    Only verdicts and labels repeat, so that other columns get no dictionary; nobody reads
+    statistics, which a row group of some hundred rows is too small for.
+    """
+    import pyarrow.parquet as pq  # planning does without
+
+    repeating = [f.name for f in schema if pa.types.is_string(f.type) and f.name != "id"]
+    return pq.ParquetWriter(
+        path, schema, compression="zstd", use_dictionary=repeating, write_statistics=False
+    )
 
 
 def edit_column(filter_: Filter) -> str:
@@ -201,9 +222,18 @@ def _chosen(values: pa.Array, rows: BoolArray) -> pa.Array:
     return values if rows.all() else values.filter(pa.array(rows))
 
 
+def _as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return values if values.type == kind else values.cast(kind)
+
+
 def spread(values: pa.Array, rows: BoolArray) -> pa.Array:
     """Put values of the chosen rows back into full length, null elsewhere; `rows` is (N,) bool."""
-    if rows.all():
+    if len(values) == len(rows):
         return values
+    if values.type in _PLAIN and values.null_count == 0:  # most columns; Arrow's take costs more
+        out = np.zeros(len(rows), values.type.to_pandas_dtype())
+        out[rows] = values.to_numpy()
+        present = pa.py_buffer(np.packbits(rows, bitorder="little"))
+        return pa.Array.from_buffers(values.type, len(rows), [present, pa.py_buffer(out)])
     place = np.cumsum(rows) - 1
     return values.take(pa.array(place, mask=~rows))

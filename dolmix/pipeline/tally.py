@@ -5,7 +5,7 @@ by edits, or left in them (`kept_text_bytes`); the three add up to what was read
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,20 +42,17 @@ class Tally:
         self.documents += len(table)
         self.num_bytes += int(sizes.sum())
         labels = [f.label for f in self._filters]
-        grouped = table.group_by(["reached", "reason"]).aggregate(
-            [("num_bytes", "sum"), ("num_bytes", "count")]
-        )
-        for row in grouped.to_pylist():
-            count, num_bytes = row["num_bytes_count"], row["num_bytes_sum"]
-            if row["reached"] is not None:
-                passed = labels[: labels.index(row["reached"]) + 1]
+        for reached, count, _ in _grouped(table["reached"], sizes):
+            if reached is not None:
+                passed = labels[: labels.index(reached) + 1]
                 self.judged.update(dict.fromkeys(passed, count))
-            if row["reason"] is None:
+        for reason, count, num_bytes in _grouped(table["reason"], sizes):
+            if reason is None:
                 self.kept += count
                 self.kept_bytes += num_bytes
             else:
-                self.dropped[row["reason"]] += count
-                self.dropped_bytes[row["reason"]] += num_bytes
+                self.dropped[reason] += count
+                self.dropped_bytes[reason] += num_bytes
         left = sizes - self._add_edits(table)
         kept = table["reason"].is_null().to_numpy()
         self.kept_text_bytes += int(left[kept].sum())
@@ -66,6 +63,8 @@ class Tally:
 
         returns  (N,) int64: bytes by which all edits together shorten each text
         """
+        if not self.edits:
+            return np.zeros(len(table), np.int64)
         labels = pa.array([f.label for f in self._filters], pa.string())
         reached = pc.fill_null(pc.index_in(table["reached"], labels), -1).to_numpy()
         removed = np.zeros(len(table), np.int64)
@@ -99,3 +98,12 @@ class Tally:
             "edits": {label: dict(counts) for label, counts in self.edits.items()},
             "edit_counts": {label: dict(counts) for label, counts in self.edit_counts.items()},
         }
+
+
+def _grouped(values: pa.ChunkedArray, sizes: I64Array) -> Iterator[tuple[str | None, int, int]]:
+    """Each distinct value, null too, with its documents and their bytes, as values first occur."""
+    coded = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
+    codes = coded.indices.to_numpy()
+    for code, value in enumerate(coded.dictionary.to_pylist()):
+        rows = codes == code
+        yield value, int(np.count_nonzero(rows)), int(sizes[rows].sum())

@@ -95,6 +95,8 @@ class Edits:
 
     def take(self, rows: I64Array) -> "Edits":
         """Edits of the documents chosen by position, in that order."""
+        if self.ends[-1] == 0:
+            return Edits.none(len(rows))
         counts = np.diff(self.ends)[rows]
         ends = np.concatenate([[0], np.cumsum(counts)])
         at = np.repeat(self.ends[rows] - ends[:-1], counts) + np.arange(ends[-1])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SPREAD = np.uint64(0x9E3779B97F4A7C15)
 START = np.uint64(0xCBF29CE484222325)
 ONES, HIGHEST = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-NEWLINES, SMALL = np.uint64(0x0A0A0A0A0A0A0A0A), np.uint64(0x2020202020202020)
+SMALL = np.uint64(0x2020202020202020)
 FROM_21, FROM_61 = np.uint64(0x5F5F5F5F5F5F5F5F), np.uint64(0x1F1F1F1F1F1F1F1F)
 FROM_7B = np.uint64(0x0505050505050505)
 """What makes a byte below 0x80 reach 0x80 if it is 0x21, 0x61 or 0x7B at least."""
@@ -117,13 +117,6 @@ def _inner_bytes(value: np.uint64) -> int:
     """How many of eight bytes continue a character."""
     marks = value >> np.uint64(7) & ~(value >> np.uint64(6)) & ONES
     return int(marks * ONES >> np.uint64(56))
-
-
-@leaf
-def newline_mask(value: np.uint64) -> np.uint64:
-    r"""Mask whose lowest byte is that of the first "\n"; 0 where there is none."""
-    value ^= NEWLINES
-    return (value - ONES) & ~value & HIGHEST
 
 
 @leaf

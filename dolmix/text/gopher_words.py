@@ -11,19 +11,21 @@ import numpy as np
 from dolmix.document import F64Array, I32Array, I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import LETTER, PUNCTUATION, decode, point_marks
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.eights import SMALL, few_bytes, low_bytes
+from dolmix.text.eights import SMALL, eight_bytes, few_bytes, low_bytes, trailing_zeros
+from dolmix.text.wide import WIDTH, equal_32
 from dolmix.text.words import Words
 
 PLAIN = 2
 """Beside LETTER: a character that is no punctuation."""
 STOP_SPREAD, STOP_SHIFT = np.uint64(0xB85544CAEF0756B9), np.uint64(61)
 """Multiplied and shifted by these, no two of the eight stop words give the same."""
+FIRST, CASE, LETTER_A, LETTERS = (np.uint64(n) for n in (0xFF, 0x20, 0x61, 26))
 SHORT_LENGTHS = 256
 """Word lengths counted in a histogram; a median beyond it is found by sorting."""
 
 
 def _stop_words() -> U64Array:
-    """(8,) uint64: the stop words that the rules require, as `_short` has them."""
+    """(8,) uint64: the stop words that the rules require: bytes, with their number above."""
     table = np.zeros(8, np.uint64)
     for word in (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with"):
         key = int.from_bytes(word, "little") | len(word) << 56
@@ -102,17 +104,27 @@ def mark_words(
 
     O(W + B), in practice about W. Twin: tests/naive_gopher.py `word_marks`.
     """
+    last = utf8.size - 8
     for n in range(offsets.size - 1):
         begin, seen = offsets[n], np.uint64(0)
         letters, plains, every, plain_chars, required, lowered = 0, 0, 0, 0, 0, 0
         for w in range(ends[n], ends[n + 1]):
-            start, stop, length = begin + starts[w], begin + stops[w], chars[w]
-            found = look_into(utf8, start, stop, marks)
-            letters += found & LETTER
-            plains += found >> 1
+            start, length = int(begin + starts[w]), int(chars[w])
+            size = min(int(stops[w] - starts[w]), 7)
+            value = eight_bytes(utf8, start) if start <= last else few_bytes(utf8, start, size)
+            plain = True
+            if (value & FIRST | CASE) - LETTER_A < LETTERS:  # as most do
+                letters += 1
+            else:
+                found = look_into(utf8, start, begin + stops[w], marks)
+                letters += found & LETTER
+                plain = found & PLAIN != 0
+            plains += plain
             every += length
-            plain_chars += length * (found >> 1)
-            key, lower = _short(utf8, start, stop)
+            plain_chars += length * plain
+            named = np.uint64(size) << np.uint64(56)
+            key = low_bytes(value, size) | named
+            lower = low_bytes(value | SMALL, size) | named
             place = lower * STOP_SPREAD >> STOP_SHIFT
             is_stop = lower == STOP_WORDS[place]
             exact = is_stop and key == lower
@@ -144,15 +156,6 @@ def look_into(utf8: U8Array, start: int, stop: int, marks: U8Array) -> int:
     return found
 
 
-@leaf
-def _short(utf8: U8Array, start: int, stop: int) -> tuple[np.uint64, np.uint64]:
-    """Read a word's first bytes, seven at most, with their number above; and in lower case."""
-    size = min(stop - start, 7)
-    value = few_bytes(utf8, start, size)
-    length = np.uint64(size) << np.uint64(56)
-    return value | length, low_bytes(value | SMALL, size) | length
-
-
 @kernel
 def count_symbol_words(
     utf8: U8Array,
@@ -171,7 +174,10 @@ def count_symbol_words(
     """
     for n in range(offsets.size - 1):
         begin, i, w = offsets[n], offsets[n], ends[n]
-        while i < offsets[n + 1] and w < ends[n + 1]:
+        while w < ends[n + 1]:
+            i = _next_symbol(utf8, i, offsets[n + 1])
+            if i == offsets[n + 1]:
+                break
             if utf8[i] != 0x23 and not is_ellipsis(utf8, i, offsets[n + 1]):
                 i += 1
                 continue
@@ -182,6 +188,19 @@ def count_symbol_words(
                 i = begin + stops[w]
             else:
                 i += 1
+
+
+@leaf
+def _next_symbol(utf8: U8Array, i: int, stop: int) -> int:
+    """Where the next byte stands that is `#` or may begin `…`, from `i` on, or `stop`."""
+    while i + WIDTH <= utf8.size and i < stop:
+        found = equal_32(utf8, i, 0x23) | equal_32(utf8, i, 0xE2)
+        if found != 0:
+            return min(i + int(np.int64(trailing_zeros(found))), stop)
+        i += WIDTH
+    while i < stop and utf8[i] != 0x23 and utf8[i] != 0xE2:
+        i += 1
+    return min(i, stop)
 
 
 @leaf

@@ -12,7 +12,15 @@ import numpy as np
 from dolmix.document import I64Array, U8Array
 from dolmix.files.records import MAX_RECORD_BYTES
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.eights import HIGHEST, ONES, eight_bytes, first_marked, put_eight
+from dolmix.text.eights import (
+    HIGHEST,
+    ONES,
+    eight_bytes,
+    first_marked,
+    put_eight,
+    trailing_zeros,
+)
+from dolmix.text.wide import WIDTH, below_32, copy_32, equal_32
 
 ENDED, FULL, ODD, CRAMPED = range(4)
 """Why reading stopped: no more lines; a full batch; a line for the general parser; ids or URLs
@@ -65,7 +73,14 @@ class Buffers(NamedTuple):
 
 @kernel
 def read_lines(
-    data: U8Array, at: int, number: int, keys: Keys, to: Buffers, state: I64Array, most_bytes: int
+    data: U8Array,
+    at: int,
+    number: int,
+    keys: Keys,
+    to: Buffers,
+    state: I64Array,
+    most_bytes: int,
+    known: bool,
 ) -> tuple[int, int, int]:
     r"""Read lines as long as they are usual and the batch is not full.
 
@@ -73,13 +88,14 @@ def read_lines(
     number   of that line
     to       `text` has room for what is used of it and all of `data` from `at` on, and 8 bytes more
     state    (2,) int64, updated
+    known    whether all of `data` is known to be UTF-8, so that strings need no look for that
     returns  where the first line begins that was not read, its number, and why it was not
 
     O(bytes). Twin: dolmix.files.records.parse_record.
     """
     while at <= data.size:
         row = state[ROWS]
-        end, why = _read_line(data, at, keys, to, row)
+        end, why = _read_line(data, at, keys, to, row, known)
         if why != ENDED:
             return at, number, why
         to.lines[row] = number
@@ -92,7 +108,9 @@ def read_lines(
 
 
 @leaf
-def _read_line(data: U8Array, at: int, keys: Keys, to: Buffers, row: int) -> tuple[int, int]:
+def _read_line(
+    data: U8Array, at: int, keys: Keys, to: Buffers, row: int, known: bool
+) -> tuple[int, int]:
     """Read one line into a row; give its end and ENDED, or any place and why it was not read."""
     begin, seen, why = at, 0, ODD
     to.text_ends[row + 1], to.has_url[row] = to.text_ends[row], 0
@@ -102,18 +120,18 @@ def _read_line(data: U8Array, at: int, keys: Keys, to: Buffers, row: int) -> tup
         return begin, ODD
     while True:
         free = to.text_ends[row + 1]  # what is tried out goes behind
-        at, end = _string(data, _blanks(data, at + 1), to.text, free)
+        at, end = _string(data, _blanks(data, at + 1), to.text, free, known)
         at = _blanks(data, at)
         if _byte(data, at) != COLON:
             return begin, ODD
         which = _which(to.text, free, end, keys)
         at = _blanks(data, at + 1)
         if which < 0:
-            at = _skip(data, at, to.text, free)
+            at = _skip(data, at, to.text, free, known)
         elif seen >> which & 1:
             return begin, ODD
         else:
-            at, why = _field(data, at, which, to, row)
+            at, why = _field(data, at, which, to, row, known)
             seen |= 1 << which
         at = _blanks(data, at)
         if _byte(data, at) != COMMA:
@@ -128,12 +146,14 @@ def _read_line(data: U8Array, at: int, keys: Keys, to: Buffers, row: int) -> tup
 
 
 @leaf
-def _field(data: U8Array, at: int, which: int, to: Buffers, row: int) -> tuple[int, int]:
+def _field(
+    data: U8Array, at: int, which: int, to: Buffers, row: int, known: bool
+) -> tuple[int, int]:
     """Take a wanted field's value into a row; its end, or -1, and why it was not read if so."""
     if which == URL_KEY and _byte(data, at) == LETTER_N:
         return _literal(data, at), ODD
     free = to.text_ends[row + 1]
-    at, end = _value(data, at, which, to.text, free)
+    at, end = _value(data, at, which, to.text, free, known)
     if at < 0:
         return -1, ODD
     if which == TEXT_KEY:
@@ -196,11 +216,13 @@ def _same(text: U8Array, begin: int, end: int, key: U8Array) -> bool:
 
 
 @leaf
-def _value(data: U8Array, at: int, which: int, out: U8Array, to: int) -> tuple[int, int]:
+def _value(
+    data: U8Array, at: int, which: int, out: U8Array, to: int, known: bool
+) -> tuple[int, int]:
     """Write a wanted value; where it ends here and there, -1 for one that is odd."""
     if _byte(data, at) == QUOTE:
         begin = to
-        at, to = _string(data, at, out, to)
+        at, to = _string(data, at, out, to, known)
         return (-1 if which == ID_KEY and to == begin else at), to
     if which != ID_KEY:
         return -1, to
@@ -218,20 +240,15 @@ def _value(data: U8Array, at: int, which: int, out: U8Array, to: int) -> tuple[i
 
 
 @leaf
-def _string(data: U8Array, at: int, out: U8Array, to: int) -> tuple[int, int]:
+def _string(data: U8Array, at: int, out: U8Array, to: int, known: bool) -> tuple[int, int]:
     """Write a string without its escapes; where it ends here and there, -1 for one that is odd."""
     if _byte(data, at) != QUOTE:
         return -1, to
     at += 1
     while at < data.size:
-        if at + 8 <= data.size:
-            value = eight_bytes(data, at)
-            put_eight(out, to, value)
-            plain = first_marked(_marks(value))
-            at, to = at + plain, to + plain
-            if plain == 8:
-                continue
-        byte = int(data[at])
+        plain = _copy_plain(data, at, out, to, known)
+        at, to = at + plain, to + plain
+        byte = _byte(data, at)
         if byte == QUOTE:
             return at + 1, to
         if byte == BACKSLASH:
@@ -246,6 +263,32 @@ def _string(data: U8Array, at: int, out: U8Array, to: int) -> tuple[int, int]:
         if at < 0:
             return -1, to
     return -1, to
+
+
+@leaf
+def _copy_plain(data: U8Array, at: int, out: U8Array, to: int, known: bool) -> int:
+    """Copy characters that a string may hold as they are, as far as whole steps find any.
+
+    known    whether all of `data` is known to be UTF-8; else only ASCII is copied here
+    returns  how many bytes; what follows may be plain too
+    """
+    begin = at
+    while at + 8 <= data.size:
+        step = 8
+        if known and at + WIDTH <= data.size:
+            step = WIDTH
+            special = equal_32(data, at, QUOTE) | equal_32(data, at, BACKSLASH)
+            special |= below_32(data, at, SPACE)
+            copy_32(data, at, out, to)
+            plain = min(int(np.int64(trailing_zeros(special))), WIDTH)
+        else:
+            value = eight_bytes(data, at)
+            put_eight(out, to, value)
+            plain = first_marked(_marks(value))
+        at, to = at + plain, to + plain
+        if plain < step:
+            break
+    return at - begin
 
 
 @leaf
@@ -352,7 +395,9 @@ def _four_digits(data: U8Array, at: int) -> int:
 
 
 @leaf
-def _skip(data: U8Array, at: int, out: U8Array, to: int) -> int:  # noqa: C901 - one loop
+def _skip(  # noqa: C901 - one loop
+    data: U8Array, at: int, out: U8Array, to: int, known: bool
+) -> int:
     """Go over a value of any kind, and what it holds; -1 for one that is odd.
 
     out  is written behind `to`, to no end
@@ -369,12 +414,12 @@ def _skip(data: U8Array, at: int, out: U8Array, to: int) -> int:  # noqa: C901 -
                 return -1
             else:
                 depth, kinds = depth + 1, kinds << np.uint64(1) | np.uint64(byte == OPEN)
-                at = _name(data, inner, out, to) if byte == OPEN else inner
+                at = _name(data, inner, out, to, known) if byte == OPEN else inner
                 if at < 0:
                     return -1
                 continue
         elif byte == QUOTE:
-            at, _ = _string(data, at, out, to)
+            at, _ = _string(data, at, out, to, known)
         elif byte == MINUS or 0x30 <= byte <= 0x39:
             at = _number(data, at)
         else:
@@ -383,7 +428,8 @@ def _skip(data: U8Array, at: int, out: U8Array, to: int) -> int:  # noqa: C901 -
             at = _blanks(data, at)
             byte, is_object = _byte(data, at), kinds & np.uint64(1) == np.uint64(1)
             if byte == COMMA:
-                at = _name(data, _blanks(data, at + 1), out, to) if is_object else at + 1
+                after = _blanks(data, at + 1)
+                at = _name(data, after, out, to, known) if is_object else at + 1
                 break
             if byte != (CLOSE if is_object else CLOSE_LIST):
                 return -1
@@ -395,9 +441,9 @@ def _skip(data: U8Array, at: int, out: U8Array, to: int) -> int:  # noqa: C901 -
 
 
 @leaf
-def _name(data: U8Array, at: int, out: U8Array, to: int) -> int:
+def _name(data: U8Array, at: int, out: U8Array, to: int, known: bool) -> int:
     """Go over the name of a field and its colon; -1 if there are none."""
-    at, _ = _string(data, at, out, to)
+    at, _ = _string(data, at, out, to, known)
     at = _blanks(data, at)
     return at + 1 if at >= 0 and _byte(data, at) == COLON else -1
 

@@ -10,6 +10,8 @@ from dolmix.document import I64Array, TextBatch, U8Array
 from dolmix.files.records import FieldPaths, Row
 from dolmix.text import json_lines as lines
 from dolmix.text.json_lines import CRAMPED, LINE_BYTES, ROWS, Buffers, Keys
+from dolmix.text.repeats import lent
+from dolmix.text.wide import is_utf8
 
 TEXT, IDS, URLS = range(3)
 SPARE = 8
@@ -32,6 +34,7 @@ class JsonRows:
         self._most_rows, self._most_bytes = limits
         self._name = name
         self._room = dict.fromkeys((TEXT, IDS, URLS), LEAST_BYTES)
+        self._looked_at, self._known = np.zeros(0, np.uint8), False
         self._begin()
 
     @staticmethod
@@ -54,11 +57,13 @@ class JsonRows:
         data     whole lines; line `number` begins at `at`
         returns  where the first line begins that was not read, and its number
         """
+        if data is not self._looked_at:
+            self._looked_at, self._known = data, is_utf8(data)
         self._reserve(TEXT, data.size - at + SPARE)
         why = CRAMPED
         while why == CRAMPED:
             at, number, why = lines.read_lines(
-                data, at, number, self._keys, self._to, self._state, self._most_bytes
+                data, at, number, self._keys, self._to, self._state, self._most_bytes, self._known
             )
             if why == CRAMPED:
                 self._reserve(IDS, self._room[IDS] + 1)
@@ -98,8 +103,8 @@ class JsonRows:
         return batch
 
     def _begin(self) -> None:
-        """Make new buffers: those of a batch are its own."""
-        self._memory = {place: pa.allocate_buffer(room) for place, room in self._room.items()}
+        """Take other buffers: those of a batch are its own for as long as it lives."""
+        self._buffers = {place: _lent(place, room) for place, room in self._room.items()}
         rows = self._most_rows
         self._ends: dict[int, I64Array] = {p: np.zeros(rows + 1, np.int64) for p in self._room}
         self._marks = np.zeros(rows, np.uint8), np.zeros(rows, np.int64)
@@ -107,8 +112,7 @@ class JsonRows:
         self._look()
 
     def _look(self) -> None:
-        """See the buffers as arrays."""
-        self._buffers = {p: np.frombuffer(m, np.uint8) for p, m in self._memory.items()}
+        """Put the arrays together for the kernel."""
         made, ends = self._buffers, self._ends
         values, stops = (made[TEXT], made[IDS], made[URLS]), (ends[TEXT], ends[IDS], ends[URLS])
         self._to = Buffers(*values, *stops, *self._marks)
@@ -119,16 +123,21 @@ class JsonRows:
         if used + more <= self._room[place]:
             return
         self._room[place] = max(2 * self._room[place], used + more)
-        wider = pa.allocate_buffer(self._room[place])
-        np.frombuffer(wider, np.uint8)[:used] = self._buffers[place][:used]
-        self._memory[place] = wider
+        wider = _lent(place, self._room[place])
+        wider[:used] = self._buffers[place][:used]
+        self._buffers[place] = wider
         self._look()
 
     def _strings(self, place: int, count: int) -> pa.Array:
         kind, width = (pa.large_string(), np.int64) if place == TEXT else (pa.string(), np.int32)
         ends = pa.py_buffer(self._ends[place][: count + 1].astype(width))
-        values = self._memory[place].slice(0, int(self._ends[place][count]))
+        values = pa.py_buffer(self._buffers[place][: self._ends[place][count]])
         return pa.Array.from_buffers(kind, count, [None, ends, values])
+
+
+def _lent(place: int, room: int) -> U8Array:
+    """Memory that no batch holds any more: to touch fresh memory costs more than to fill it."""
+    return lent(f"json rows {place}", room, np.uint8)
 
 
 def _utf8(name: str) -> U8Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dolmix.document import I64Array, TextBatch, U8Array
 from dolmix.text.compiled import kernel
+from dolmix.text.paragraphs import next_newline
 
 NEWLINE = 0x0A
 
@@ -55,9 +56,11 @@ def mark_lines(utf8: U8Array, offsets: I64Array, merge: bool, counts: I64Array) 
             continue
         counts[1, n] = utf8[begin] == 0x2A or utf8[begin] == 0x2D
         counts[2, n] = _ellipsis_before(utf8, begin, stop)
-        for i in range(begin, stop):
-            if utf8[i] != NEWLINE:
-                continue
+        i = begin - 1
+        while True:
+            i = next_newline(utf8, i + 1, stop)
+            if i == stop:
+                break
             if i + 1 < stop:
                 counts[1, n] += utf8[i + 1] == 0x2A or utf8[i + 1] == 0x2D
             if merge and i > begin and utf8[i - 1] == NEWLINE:

@@ -21,8 +21,9 @@ import numpy as np
 from dolmix.document import I64Array, TextBatch, U8Array, U64Array
 from dolmix.text.characters import skip_space, trim_space
 from dolmix.text.compiled import kernel, leaf
-from dolmix.text.eights import eight_bytes, first_marked, hash_span, newline_mask
+from dolmix.text.eights import hash_span, trailing_zeros
 from dolmix.text.repeats import duplicate_sums, later_sums, scratch, sum_parts
+from dolmix.text.wide import WIDTH, equal_32
 
 NEWLINE = 0x0A
 EACH, RUNS, BLANKS = 0, 1, 2
@@ -151,14 +152,14 @@ def _separator(utf8: U8Array, begin: int, stop: int, separators: int) -> tuple[i
 @leaf
 def next_newline(utf8: U8Array, i: int, stop: int) -> int:
     """Position of the first newline from `i` on, or `stop`."""
-    while i + 8 <= stop:
-        found = newline_mask(eight_bytes(utf8, i))
+    while i + WIDTH <= utf8.size and i < stop:
+        found = equal_32(utf8, i, NEWLINE)
         if found != 0:
-            return i + first_marked(found)
-        i += 8
+            return min(i + int(np.int64(trailing_zeros(found))), stop)
+        i += WIDTH
     while i < stop and utf8[i] != NEWLINE:
         i += 1
-    return i
+    return min(i, stop)
 
 
 @leaf

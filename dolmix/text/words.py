@@ -41,10 +41,13 @@ class Words:
 
     def take(self, rows: I64Array) -> "Words":
         """Words of the documents chosen by position, in that order."""
-        counts = np.diff(self.ends)[rows]
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        at = np.repeat(self.ends[rows] - ends[:-1], counts) + np.arange(ends[-1])
-        return Words(self.hashes[at], self.chars[at], self.starts[at], self.stops[at], ends)
+        ends = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(np.diff(self.ends)[rows], out=ends[1:])
+        count = int(ends[-1])
+        hashes, chars, spans = room_for_words(count)
+        taken = (hashes, chars, spans[0], spans[1])
+        take_words((self.hashes, self.chars, self.starts, self.stops), self.ends, rows, taken)
+        return Words(hashes, chars, spans[0, :count], spans[1, :count], ends)
 
 
 def split_words(texts: TextBatch) -> Words:
@@ -66,6 +69,32 @@ def room_for_words(room: int) -> tuple[U64Array, I32Array, I32Array]:
     hashes, chars = lent("word hashes", room, np.uint64), lent("word chars", room, np.int32)
     spans = lent("word spans", 2 * room, np.int32)[: 2 * room].reshape(2, room)
     return hashes[:room], chars[:room], spans
+
+
+@kernel
+def take_words(
+    given: tuple[U64Array, I32Array, I32Array, I32Array],
+    ends: I64Array,
+    rows: I64Array,
+    taken: tuple[U64Array, I32Array, I32Array, I32Array],
+) -> None:
+    """Copy the words of some documents.
+
+    given  hashes, chars, starts and stops, (W,) each
+    ends   (N + 1,) int64  document n has words [ends[n], ends[n + 1])
+    rows   (any,) int64    documents
+    taken  as many arrays  out; as many entries as those documents have words
+
+    O(words taken).
+    """
+    at = 0
+    for row in rows:
+        begin, size = ends[row], ends[row + 1] - ends[row]
+        taken[0][at : at + size] = given[0][begin : begin + size]
+        taken[1][at : at + size] = given[1][begin : begin + size]
+        taken[2][at : at + size] = given[2][begin : begin + size]
+        taken[3][at : at + size] = given[3][begin : begin + size]
+        at += size
 
 
 @kernel

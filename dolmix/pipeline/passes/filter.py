@@ -23,7 +23,13 @@ from dolmix.document import TextBatch
 from dolmix.errors import DataError, DolmixError
 from dolmix.files import commit
 from dolmix.pipeline.context import TaskContext, TaskResult
-from dolmix.pipeline.decisions import Decided, decide_batch, decision_schema, reading_digest
+from dolmix.pipeline.decisions import (
+    Decided,
+    decide_batch,
+    decision_schema,
+    decision_writer,
+    reading_digest,
+)
 from dolmix.pipeline.kept_texts import Keep, keeping_texts, wanted
 from dolmix.pipeline.known import Known, decide_known, standing
 from dolmix.pipeline.passes.signatures import Signing
@@ -60,7 +66,7 @@ def filter_part(context: TaskContext) -> TaskResult:
         reader = context.open_part(report=put)
         for filter_ in filters:
             filter_.begin_part()
-        with pq.ParquetWriter(attempt, schema, compression="zstd") as writer:
+        with decision_writer(attempt, schema) as writer:
             for batch in clock.each("read", reader):
                 decided = decide_batch(batch, filters, schema, whole=whole, clock=clock)
                 further.add(decided, tally.documents)
@@ -147,7 +153,7 @@ def _decide_again(context: TaskContext, schema: pa.Schema, prior: Prior) -> Task
             return None
         with (
             commit.new_file(decisions) as attempt,
-            pq.ParquetWriter(attempt, schema, compression="zstd") as writer,
+            decision_writer(attempt, schema) as writer,
         ):
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, use_threads=False)

@@ -27,6 +27,7 @@ def hashed_words(text: str) -> U64Array:
 
 @given(CROWDED | ANY_TEXT)
 @example("The quick brown fox jumps over 1,234 lazy dogs; it doesn't stop. Café naïve.")
+@example("seventh eight-th NINTHLETT fifteen letters: aBcDeFgHiJkLmNo, AbCdEfGhIjKlMnOp7x straße")
 @example("3️⃣ e\u0301 é ﬁ ǅ Ǆ ᾈ \u1e9e Ω Å")
 @example("0\U000e01f00")  # beside the variation selectors, assigned to nothing
 @settings(max_examples=300, deadline=None)

@@ -46,6 +46,7 @@ def test_small_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A text far larger than a block is given in bounded blocks, all of it."""
     monkeypatch.setattr(streams, "BLOCK_BYTES", 100)
     monkeypatch.setattr(streams, "READ_BYTES", 7)
+    monkeypatch.setattr(streams, "FRAME_BYTES", 7)
     for compression in ("", "gz", "zst"):
         path = tmp_path / "a"
         path.write_bytes(CODERS.get(compression, bytes)(FIRST))
@@ -158,6 +159,7 @@ def test_lost_lines_are_those_of_the_member_whose_checksum_fails(
     held = data.draw(st.sampled_from([0, 64 << 20]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "READ_BYTES", small)
+        patch.setattr(streams, "FRAME_BYTES", small)
         patch.setattr(streams, "HELD_BYTES", held)
         blocks = read_verified(lambda: read_blocks(str(path), compression))  # type: ignore[arg-type]
         with pytest.raises(DamageError) as error:
