@@ -10,7 +10,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 ATTEMPT_SUFFIX = ".part"
 ATTEMPT_NAME = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 """Names that `attempt_path` gives; nothing else is ever swept away."""
+SYNC_THREADS = 8
+"""Files flushed at once, where many are."""
 DIGEST_BLOCK = 1 << 18
 """Bytes read at once into one buffer, which stays in the processor's cache while it is hashed."""
 
@@ -68,6 +71,32 @@ def new_file(final: Path) -> Iterator[Path]:
         publish(attempt, final)
     finally:
         attempt.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_files(finals: Sequence[Path]) -> Iterator[list[Path]]:
+    """Yield a temporary path for each of many files; on success each becomes its `final`.
+
+    As `new_file` for every one of them, one after the other, but the disk is waited for together:
+    for many small files. A kill may leave some with their names and some without.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    folders = sorted({final.parent for final in finals})
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    attempts = [attempt_path(final) for final in finals]
+    try:
+        yield attempts
+        with ThreadPoolExecutor(SYNC_THREADS) as threads:
+            deque(threads.map(sync, attempts), maxlen=0)
+        for attempt, final in zip(attempts, finals, strict=True):
+            attempt.replace(final)
+        for folder in folders:
+            sync(folder)
+    finally:
+        for attempt in attempts:
+            attempt.unlink(missing_ok=True)
 
 
 def publish(attempt: Path, final: Path) -> None:

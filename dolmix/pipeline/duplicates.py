@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,9 @@ def _write(
     whole = whole.sort_by([("row", "ascending"), ("reason", "ascending")])
     parts = outcome.rows.table["part"].take(whole["row"]).to_numpy()
     whole = whole.drop_columns(["row"])
-    outputs: dict[str, Path] = {}
-    for place, (source, part) in enumerate(context.all_parts()):
-        start, stop = np.searchsorted(parts, [place, place + 1])
-        path = _path(context, folder, source, part)
-        with commit.new_file(path) as attempt:
-            pq.write_table(whole.slice(start, stop - start), attempt, compression="zstd")
-        outputs[f"{prefix}{source}/{part:05d}"] = path
-    return outputs
+    cuts = np.searchsorted(parts, np.arange(len(context.all_parts()) + 1))
+    paths = _write_parts(context, folder, whole, cuts)
+    return {f"{prefix}{name}": path for name, path in paths.items()}
 
 
 def _write_clusters(context: TaskContext, rows: KeptRows, together: Members) -> dict[str, Path]:
@@ -184,14 +180,22 @@ def _write_clusters(context: TaskContext, rows: KeptRows, together: Members) -> 
     cuts = np.searchsorted(together.documents, starts)
     records = rows.table["record"].take(pa.array(np.searchsorted(rows.numbers, together.documents)))
     whole = pa.table({"record": records, "document": together.documents, "cluster": together.roots})
-    outputs: dict[str, Path] = {}
-    for place, (source, part) in enumerate(context.all_parts()):
-        path = _path(context, "clusters", source, part)
-        with commit.new_file(path) as attempt:
-            mine = whole.slice(cuts[place], cuts[place + 1] - cuts[place])
-            pq.write_table(mine, attempt, compression="zstd")
-        outputs[f"clusters/{source}/{part:05d}"] = path
-    return outputs
+    paths = _write_parts(context, "clusters", whole, cuts)
+    return {f"clusters/{name}": path for name, path in paths.items()}
+
+
+def _write_parts(
+    context: TaskContext, folder: str, whole: pa.Table, cuts: I64Array
+) -> dict[str, Path]:
+    """Write one file a part: rows `cuts[n]` to `cuts[n + 1]` for part n; paths by `source/part`."""
+    paths = {
+        f"{source}/{part:05d}": _path(context, folder, source, part)
+        for source, part in context.all_parts()
+    }
+    with commit.new_files(list(paths.values())) as attempts:
+        for attempt, (start, stop) in zip(attempts, pairwise(cuts.tolist()), strict=True):
+            pq.write_table(whole.slice(start, stop - start), attempt, compression="zstd")
+    return paths
 
 
 def _path(context: TaskContext, folder: str, source: str, part: int) -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dolmix.document import I64Array
+from dolmix.files.parquet import read_table
 from dolmix.pipeline.context import TaskContext, widened
 from dolmix.pipeline.plan import Plan
 
@@ -83,7 +83,7 @@ def clusters_of_part(plan: Plan, source: str, part: int, starts: I64Array) -> I6
     at = place.index((source, part))
     numbers = np.arange(starts[at], starts[at + 1], dtype=np.int64)
     path = cluster_file(plan, source, part)
-    table = pq.read_table(path, columns=["document", "cluster"])
+    table = read_table(path, ["document", "cluster"])
     numbers[table["document"].to_numpy() - starts[at]] = table["cluster"].to_numpy()
     return numbers
 
@@ -102,7 +102,7 @@ def _part_rows(context: TaskContext, place: int, source: str, part: int) -> pa.T
     wanted = {c for step in pipeline.document_steps for c in step.keep_columns()} - set(GIVEN)
     names = [*GIVEN, *sorted(wanted & set(pipeline.sources[source].column_names()))]
     path = context.run / context.record("filter", source, part).outputs["decisions"]
-    table = pq.read_table(path, columns=[*names, "reason"])
+    table = read_table(path, [*names, "reason"])
     table = table.filter(pc.is_null(table["reason"])).select(names)
     where = {
         "part": pa.array(np.full(len(table), place, np.int64)),

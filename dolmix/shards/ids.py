@@ -61,7 +61,7 @@ class IndexWriter:
     by the first byte of their key; keys are hashes, so that each file holds 1/256 of them.
     """
 
-    def __init__(self, scratch: Path, *, most: int = 1 << 21) -> None:
+    def __init__(self, scratch: Path, *, most: int = 1 << 19) -> None:
         self._scratch = scratch
         self._most = most
         self._waiting: list[NDArray[Any]] = []

@@ -200,6 +200,7 @@ class StoreWriter:
             part, first, end = rows.slice(row, stop - row), shard.documents, int(ends[stop - 1])
             shard.append(tokens[start:end], ends[row:stop] - start, part)
             self._add_to_indices(part, first)
+            shard.settle()
             row, start = stop, end
 
     def _add_to_indices(self, rows: pa.Table, first: int) -> None:

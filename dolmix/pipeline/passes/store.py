@@ -10,7 +10,8 @@ that they fall into, then each range is put in order by itself.
 
 import shutil
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dolmix.document import BoolArray, I64Array
+from dolmix.document import BoolArray
 from dolmix.files import commit
 from dolmix.permute import Permutation
 from dolmix.pipeline.context import TaskContext, TaskResult, widened
@@ -28,18 +29,18 @@ from dolmix.pipeline.passes.tokenize import tokenize_part
 from dolmix.pipeline.plan import Plan
 from dolmix.pipeline.records import TaskRecord
 from dolmix.pipeline.spec import valid_name
+from dolmix.pipeline.threads import one_ahead
+from dolmix.pipeline.token_files import TokenFiles
 from dolmix.pipeline.trust import engine_fault
 from dolmix.shards import ParentFile, StoreWriter
 from dolmix.tokenizer import load_tokenizer
 
-RANGE_DOCUMENTS = 1 << 16
+RANGE_DOCUMENTS = 1 << 15
 """Documents of one range of positions, whose rows are in memory together."""
-WAITING_ROWS = 1 << 18
+WAITING_ROWS = 1 << 16
 """Rows that wait to be written to the files of their ranges."""
-APPEND_TOKENS = 1 << 24
+APPEND_TOKENS = 1 << 22
 """Tokens appended to the store at once; a larger document comes alone."""
-OPEN_FILES = 32
-"""Token files of parts that are mapped at once; a source may have any number of parts."""
 PLACE = ("position", "part", "start", "num_bytes", "num_tokens")
 """Columns of waiting rows that a store has no use for."""
 
@@ -69,12 +70,17 @@ def _commit(context: TaskContext, name: str, *, held: bool) -> TaskResult:
         max_unk_frac=pipeline.max_unk_frac,
     )
     documents = 0
-    with writer, _Rows(context, name, held=held) as rows:
-        for ordered in rows.in_order():
-            for slice_ in _slices(ordered):
-                writer.append(*rows.with_tokens(slice_, pin.dtype))
-                documents += len(slice_)
-                context.report(documents=documents)
+    with (
+        writer,
+        _Rows(context, name, held=held) as rows,
+        TokenFiles(rows.token_files, pin.dtype, most=APPEND_TOKENS) as files,
+        closing(one_ahead(partial(_with_tokens, files), rows.in_slices())) as read,
+    ):
+        for tokens, of in read:
+            lengths, sizes = of["num_tokens"].to_numpy(), of["num_bytes"].to_numpy()
+            writer.append(tokens, lengths, of.drop_columns(list(PLACE)), int(sizes.sum()))
+            documents += len(of)
+            context.report(documents=documents)
         manifest = writer.commit()
     totals = manifest.totals
     counts = {"documents": totals.documents, "tokens": totals.tokens, "bytes": totals.bytes}
@@ -101,12 +107,18 @@ def _slices(rows: pa.Table) -> Iterator[pa.Table]:
         start = stop
 
 
+def _with_tokens(files: TokenFiles, rows: pa.Table) -> tuple[NDArray[Any], pa.Table]:
+    """Read the tokens of documents, in the order of the rows."""
+    place = (rows[name].to_numpy() for name in ("part", "start", "num_tokens"))
+    return files.gather(*place), rows
+
+
 class _Rows:
     """Rows of the documents of one store, put in store order range by range."""
 
     def __init__(self, context: TaskContext, name: str, *, held: bool) -> None:
         self._records = list(_trusted_records(context))
-        self._paths = [context.run / record.outputs["tokens"] for record in self._records]
+        self.token_files = [context.run / record.outputs["tokens"] for record in self._records]
         self._documents = [context.run / r.outputs["documents"] for r in self._records]
         self._wanted = partial(_wanted, context, held=held)
         count = sum(
@@ -119,7 +131,6 @@ class _Rows:
         self._scratch = commit.attempt_path(context.run / "work" / "store" / name)
         self._waiting: list[pa.Table] = []
         self._num_waiting = 0
-        self._open = lru_cache(maxsize=OPEN_FILES)(self._map)
 
     def __enter__(self) -> Self:
         return self
@@ -127,8 +138,13 @@ class _Rows:
     def __exit__(self, *exc: object) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def in_order(self) -> Iterator[pa.Table]:
-        """Yield the rows of each range of positions, in store order."""
+    def in_slices(self) -> Iterator[pa.Table]:
+        """Yield all rows in store order, cut into runs of bounded tokens."""
+        for ordered in self._in_order():
+            yield from _slices(ordered)
+
+    def _in_order(self) -> Iterator[pa.Table]:
+        """Yield the rows of each range of positions."""
         for rows in self._placed():
             self._waiting.append(rows)
             self._num_waiting += len(rows)
@@ -139,20 +155,6 @@ class _Rows:
         for number in range(self._ranges):
             rows = self._read(number)
             yield rows.sort_by("position").combine_chunks()
-
-    def with_tokens(
-        self, rows: pa.Table, dtype: np.dtype[Any]
-    ) -> tuple[NDArray[Any], I64Array, pa.Table, int]:
-        """Tokens, lengths, rows and text bytes of documents, in the order of the rows."""
-        part, start, lengths, sizes = (
-            rows[name].to_numpy() for name in ("part", "start", "num_tokens", "num_bytes")
-        )
-        target = np.cumsum(lengths) - lengths
-        tokens = np.empty(int(lengths.sum()), dtype)
-        for at in np.lexsort((start, part)):  # file by file, forward: few are open, reads are runs
-            piece = self._open(int(part[at]), dtype)[start[at] : start[at] + lengths[at]]
-            tokens[target[at] : target[at] + lengths[at]] = piece
-        return tokens, lengths, rows.drop_columns(list(PLACE)), int(sizes.sum())
 
     def _placed(self) -> Iterator[pa.Table]:
         """Yield the rows of the wanted documents in reading order, with their place."""
@@ -197,7 +199,8 @@ class _Rows:
 
     def _read(self, number: int) -> pa.Table:
         if self._ranges == 1:
-            return pa.concat_tables(self._waiting)
+            rows, self._waiting = pa.concat_tables(self._waiting), []
+            return rows
         tables = []
         with self._file(number).open("rb") as file:
             size = self._file(number).stat().st_size
@@ -207,9 +210,6 @@ class _Rows:
 
     def _file(self, number: int) -> Path:
         return self._scratch / f"{number:06d}.arrows"
-
-    def _map(self, part: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        return np.asarray(np.memmap(self._paths[part], dtype, mode="r"))
 
 
 def _wanted(context: TaskContext, part: int, count: int, *, held: bool) -> BoolArray:

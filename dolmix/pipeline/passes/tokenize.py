@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,9 @@ from dolmix.shards.layout import TEXT_HASH
 from dolmix.sources import check_unchanged
 from dolmix.text.hashes import text_hashes
 from dolmix.tokenizer import Tokenizer
+
+GROUP_ROWS = 1 << 14
+"""Rows beside the tokens that are written at once, and so read at once by the store pass."""
 
 
 def tokenize_part(context: TaskContext) -> TaskResult:
@@ -64,7 +67,7 @@ def _encode_part(context: TaskContext, tokenizer: Tokenizer) -> TaskResult:
     with ExitStack() as stack:
         attempts = {k: stack.enter_context(commit.new_file(p)) for k, p in outputs.items()}
         tokens = stack.enter_context(attempts["tokens"].open("wb"))
-        documents = stack.enter_context(pq.ParquetWriter(attempts["documents"], rows.schema))
+        documents = stack.enter_context(_Documents(attempts["documents"], rows.schema))
         excluded = None
         if "excluded" in attempts:
             excluded = stack.enter_context(pq.ParquetWriter(attempts["excluded"], rows.excluded))
@@ -73,7 +76,7 @@ def _encode_part(context: TaskContext, tokenizer: Tokenizer) -> TaskResult:
                 ids, lengths = tokenizer.encode(survivors)
                 tokens.write(ids.data)
             with clock.step("write rows"):
-                documents.write_table(rows.documents(survivors, lengths, numbers))
+                documents.add(rows.documents(survivors, lengths, numbers))
             if excluded is not None and batch is not None:
                 mask = kept[batch.row : batch.row + len(batch.original)]
                 excluded.write_table(rows.dropped(batch.original, ~mask, batch.row))
@@ -103,6 +106,36 @@ def _survivors(
         yield batch, batch.take(mask), batch.row + np.flatnonzero(mask)
 
 
+class _Documents:
+    """Writes rows in large groups: a batch may hold a few documents alone."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = pq.ParquetWriter(path, schema)
+        self._waiting = [schema.empty_table()]
+        self._num_waiting = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if kind is None:
+                self._write()
+
+    def add(self, rows: pa.Table) -> None:
+        """Take the rows of the next documents."""
+        self._waiting.append(rows)
+        self._num_waiting += len(rows)
+        if self._num_waiting >= GROUP_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        rows = pa.concat_tables(self._waiting)
+        self._waiting, self._num_waiting = [rows.schema.empty_table()], 0
+        if len(rows):
+            self._file.write_table(rows)
+
+
 class _Rows:
     """Builds the rows that go beside the tokens and beside the dropped texts."""
 
@@ -112,7 +145,9 @@ class _Rows:
         self.first_record = _first_record(context)
         known = context.source.column_names()
         self.kept_columns = [c for c in context.plan.pipeline.keep_columns if c in known]
-        self.values = context.decisions(self.kept_columns).replace_schema_metadata()
+        self.values = pa.table({})
+        if self.kept_columns:
+            self.values = context.decisions(self.kept_columns).replace_schema_metadata()
         place = [
             pa.field("id", pa.string()),
             pa.field("url", pa.string()),
@@ -139,7 +174,7 @@ class _Rows:
 
     def documents(self, batch: TextBatch, lengths: np.ndarray, rows: np.ndarray) -> pa.Table:
         """Rows of surviving documents, by their row numbers within the part."""
-        values = self.values.take(pa.array(rows))
+        values = self.values.take(pa.array(rows)) if self.kept_columns else self.values
         columns = self._place(batch) | {
             "num_bytes": pa.array(batch.num_bytes),
             "num_tokens": pa.array(lengths.astype(np.int64)),

@@ -67,6 +67,42 @@ def test_a_file_that_was_never_written_is_an_error(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_many_files_appear_only_when_all_are_written(tmp_path: Path) -> None:
+    """Each takes its own bytes, in any folders; none stands under its name before all are there."""
+    finals = [tmp_path / "a/one", tmp_path / "b/c/two", tmp_path / "a/three"]
+    finals[0].parent.mkdir()
+    finals[0].write_bytes(b"before")
+    with commit.new_files(finals) as attempts:
+        for number, attempt in enumerate(attempts):
+            attempt.write_bytes(bytes([number]))
+        assert [f.exists() for f in finals] == [True, False, False]
+        assert finals[0].read_bytes() == b"before"
+    assert [f.read_bytes() for f in finals] == [b"\x00", b"\x01", b"\x02"]
+    assert names(tmp_path) == ["a", "a/one", "a/three", "b", "b/c", "b/c/two"]
+    with commit.new_files([]) as none:
+        assert none == []
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_many_files_or_none_if_writing_fails(tmp_path: Path, written: int) -> None:
+    """An exception, or one file that was never written, leaves no file and no attempt."""
+    finals = [tmp_path / name for name in ("one", "two")]
+
+    def write(*, to_the_end: bool) -> None:
+        with commit.new_files(finals) as attempts:
+            for attempt in attempts[:written]:
+                attempt.write_bytes(b"whole")
+            if not to_the_end:
+                raise Stopped
+
+    with pytest.raises(Stopped):
+        write(to_the_end=False)
+    if written < len(finals):
+        with pytest.raises(FileNotFoundError):
+            write(to_the_end=True)
+    assert names(tmp_path) == []
+
+
 def test_a_directory_appears_whole(tmp_path: Path) -> None:
     """Nested files come under the final name together."""
     final = tmp_path / "stores" / "web@1"

@@ -8,7 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dolmix.files.parquet import check_columns, open_parquet, read_columns, row_groups
+from dolmix.files.parquet import (
+    check_columns,
+    open_parquet,
+    read_columns,
+    read_table,
+    row_groups,
+)
 from dolmix.files.records import BadValueError, FieldPaths
 
 PATHS = FieldPaths(
@@ -148,3 +154,19 @@ def test_row_groups_are_known_without_reading_rows(tmp_path: Path) -> None:
     assert row_groups(str(path)) is None
     with pytest.raises(BadValueError, match="corrupt Parquet"), open_parquet(str(path)):
         pass
+
+
+@pytest.mark.parametrize("columns", [None, [], ["b.x"], ["id", "b"], ["b", "b.x", "id"]])
+def test_a_table_is_read_as_pyarrow_reads_it(tmp_path: Path, columns: list[str] | None) -> None:
+    """The chosen columns, in the order asked, and no other, though one name begins another."""
+    written = pa.table(
+        {
+            "id": ["a", None, "c"],
+            "b": pa.array([{"x": 1}, {"x": 2}, None]),
+            "b.x": [[0.5], [], None],
+        }
+    )
+    path = tmp_path / "table.parquet"
+    pq.write_table(written, path, row_group_size=2)
+    table = read_table(path, columns)
+    assert table.equals(written if columns is None else written.select(columns))

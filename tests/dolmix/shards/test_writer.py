@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,8 @@ from hypothesis import strategies as st
 from dolmix.errors import StoreError
 from dolmix.files import commit
 from dolmix.shards import ParentFile, ShardEntry, StoreWriter, open_store, verify
-from dolmix.shards.layout import content_hash, length_quantiles
+from dolmix.shards import shard as shard_module
+from dolmix.shards.layout import content_hash, length_quantiles, shard_file
 from dolmix.shards.shard import ShardFiles
 
 
@@ -55,6 +58,57 @@ def test_row_groups_are_exact_however_documents_are_appended(
     assert store_builder.contents(tmp_path / "one") == store_builder.contents(tmp_path / "cut")
     meta = pq.read_metadata(tmp_path / "cut/web@1/shards/00000.docs.parquet")
     assert [meta.row_group(n).num_rows for n in range(3)] == [1024, 1024, 552]
+
+
+def test_digests_are_those_of_the_files_whoever_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashed in a thread or at once, in many appends and over many shards; no thread is left."""
+    documents, threads = store_builder.documents([7, 300, 2, 90] * 40), threading.active_count()
+    for folder, beside in (("thread", 1), ("some", 500), ("at_once", 1 << 30)):
+        monkeypatch.setattr(shard_module, "BESIDE_BYTES", beside)
+        manifest = store_builder.write(
+            tmp_path / folder, documents, shard_tokens=2000, cuts=(1, 2, 50, 130)
+        )
+        for entry in manifest.shards:
+            for kind, digest in entry.files.items():
+                file = shard_file(tmp_path / folder / "web@1", entry.name, kind)
+                assert commit.file_digest(file) == digest
+        assert verify(tmp_path / folder / "web@1", full=True) == []
+    one = store_builder.contents(tmp_path / "thread")
+    assert one == store_builder.contents(tmp_path / "some")
+    assert one == store_builder.contents(tmp_path / "at_once")
+    assert threading.active_count() == threads
+
+
+def test_tokens_may_be_written_over_after_an_append(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once `append` is back, nobody looks at its arrays any more: a buffer can be used again."""
+
+    class SlowHash:
+        """Looks at what it is given long after it was given."""
+
+        def __init__(self, digest_size: int) -> None:
+            self._hash = blake2b(digest_size=digest_size)
+            self.hexdigest = self._hash.hexdigest
+
+        def update(self, data: memoryview) -> None:
+            time.sleep(0.05)
+            self._hash.update(data)
+
+    monkeypatch.setattr(shard_module, "BESIDE_BYTES", 1)
+    monkeypatch.setattr(shard_module, "blake2b", SlowHash)
+    documents = store_builder.documents([900])
+    store_builder.write(tmp_path / "one", documents)
+    tokens = documents.tokens.astype("<u2")  # as it is stored: nothing copies it on the way
+    with store_builder.open_writer(tmp_path / "other") as writer:
+        writer.append(tokens, documents.lengths, documents.rows, 1)
+        tokens[:] = 0
+        writer.commit()
+    whole, other = (store_builder.contents(tmp_path / name) for name in ("one", "other"))
+    assert whole["web@1/shards/00000.tok"] == other["web@1/shards/00000.tok"]
+    assert verify(tmp_path / "other/web@1", full=True) == []
 
 
 def test_layout_is_the_specified_one(tmp_path: Path) -> None:
