@@ -75,7 +75,9 @@ class TextBatch:
     def utf8(self) -> U8Array:
         """All bytes that `offsets` points into; uint8, read-only, a view of the Arrow buffer."""
         buffer = self.text.buffers()[2] if len(self) else None
-        return np.zeros(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+        utf8 = np.zeros(0, np.uint8) if buffer is None else np.frombuffer(buffer, np.uint8)
+        utf8.setflags(write=False)  # whatever Arrow says: kernels are compiled once for all texts
+        return utf8
 
     @property
     def num_bytes(self) -> I64Array:

@@ -15,9 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel, Tag, ValidationError
 
 from dolmix.errors import Problem
-
-_LONGEST = 60
-"""Characters of a value that a message shows."""
+from dolmix.settings import found, shown
 
 
 def explain(schema: type[BaseModel], raw: Any, error: ValidationError) -> list[Problem]:
@@ -26,21 +24,6 @@ def explain(schema: type[BaseModel], raw: Any, error: ValidationError) -> list[P
     located = [(item, _locate(schema, raw, item["loc"])) for item in items]
     meant = [(item, place) for item, place in located if place.meant and not _is_echo(item)]
     return merged([Problem(_dotted(item, p), _message(item, p)) for item, p in meant or located])
-
-
-def found(value: Any) -> str:
-    """Say what stands where something else was expected."""
-    if value is None:
-        return "found nothing"
-    kinds = {"dict": "a mapping", "list": "a list", "tuple": "a list", "str": "text"}
-    kind = type(value).__name__
-    return f"found {kinds.get(kind, kind)} {shown(value)}"
-
-
-def shown(value: Any) -> str:
-    """Show a value as a message does: its repr, cut to a line."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def merged(*groups: Sequence[Problem]) -> list[Problem]:

@@ -18,9 +18,6 @@ def run(path: PipelineFile, settings: Overrides = None, as_json: AsJson = False)
 
     Example: dolmix run configs/pipelines/quickstart.yaml executor.workers=4
     """
-    from dolmix.pipeline import ahead
-
-    ahead.start_for(path, settings or [])  # before the imports that it does at the same time
     from dolmix.config import load
     from dolmix.pipeline.engine import run_pipeline
     from dolmix.pipeline.findings import notes

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dolmix.config import read_settings
 from dolmix.errors import ConfigError
+from dolmix.settings import read_settings
 
 WARM = "DOLMIX_WARM"
 """Environment variable with a pipeline as JSON, for the process that workers are forked from."""
@@ -19,6 +19,13 @@ MOST_BYTES = 1 << 16
 """A larger pipeline does not fit the environment; its workers load what they need themselves."""
 PLAN_FILE = "plan.json"
 """The plan of a run, in its folder."""
+
+
+def start_for_command(arguments: Sequence[str]) -> None:
+    """Start it for `run PIPELINE [KEY.PATH=VALUE]...`, before the command line is understood."""
+    command, *rest = [a for a in arguments if not a.startswith("-")] or [""]
+    if command == "run" and rest:
+        start_for(Path(rest[0]), rest[1:])
 
 
 def start_for(path: Path, overrides: Sequence[str]) -> None:
@@ -30,17 +37,14 @@ def start_for(path: Path, overrides: Sequence[str]) -> None:
         raw = read_settings(path, overrides)
         workers = raw.get("executor", {}).get("workers")
         if workers != 1 and not (Path(raw["output"]) / PLAN_FILE).exists():
-            start(json.dumps(raw), "dolmix.cli.main")
+            start(json.dumps(raw))
 
 
-def start(pipeline: str, *modules: str) -> None:
-    """Start it, unless it runs; it loads what tasks of this pipeline, as JSON, need.
+def start(pipeline: str) -> None:
+    """Start it, unless it runs; it loads what tasks of this pipeline, as JSON, need."""
+    from multiprocessing import forkserver, get_context
 
-    modules  what else it loads: of the parent's main module, which every worker imports
-    """
-    from multiprocess import forkserver, get_context
-
-    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload", *modules])
+    get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
     if len(pipeline) < MOST_BYTES:
         os.environ[WARM] = pipeline
     try:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -42,16 +41,6 @@ class Limit:
     def describe(self) -> dict[str, Any]:
         """Give it as plain data."""
         return asdict(self)
-
-
-def without_limits(filters: Sequence[Filter]) -> tuple[Filter, ...]:
-    """Give filters whose rules on limits that must be found are off."""
-    return tuple(
-        f.with_limits(dict.fromkeys((q.setting for q in f.quantiles()), None))
-        if f.quantiles()
-        else f
-        for f in filters
-    )
 
 
 def sampled_columns(filters: Sequence[Filter]) -> list[str]:
@@ -96,16 +85,6 @@ def find_limits(
     return tuple(limited), found
 
 
-def with_limits(
-    filters: Sequence[Filter], limits: Sequence[Mapping[str, Any]]
-) -> tuple[Filter, ...]:
-    """Give filters the limits that were found, as `Limit.describe` gives them."""
-    by_filter: dict[str, dict[str, float | None]] = {}
-    for one in limits:
-        by_filter.setdefault(one["filter"], {})[one["setting"]] = one["limit"]
-    return tuple(f.with_limits(by_filter[f.label]) if f.label in by_filter else f for f in filters)
-
-
 def _limit(filter_: Filter, quantile: Quantile, columns: Mapping[str, pa.Array]) -> Limit:
     numbers = columns[quantile.column].drop_null().cast(pa.float64())
     values = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float64)
@@ -128,26 +107,6 @@ def _limit(filter_: Filter, quantile: Quantile, columns: Mapping[str, pa.Array])
 
 def _null(values: pa.Array) -> BoolArray:
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False), np.bool_)
-
-
-def judging_filters(plan: Plan, source: str) -> tuple[Filter, ...]:
-    """Give the filters of a source as they judge: with the limits that its run found.
-
-    While the limits are not found, rules that use them are off.
-    """
-    filters: tuple[Filter, ...] = plan.pipeline.sources[source].filters
-    found = limits_of(plan, source)
-    return without_limits(filters) if found is None else with_limits(filters, found["limits"])
-
-
-def limits_of(plan: Plan, source: str) -> dict[str, Any] | None:
-    """Read what was found for a source; None where nothing is asked for, or while it is not."""
-    task = next((t for t in plan.passes.get("limits", []) if t.source == source), None)
-    book = RecordBook(plan.pipeline.output)
-    if task is None or not book.has("limits", task.key):
-        return None
-    found: dict[str, Any] = orjson.loads(book.output("limits", task.key, "limits").read_bytes())
-    return found
 
 
 def sample_table(plan: Plan, source: str) -> pa.Table:

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dolmix.document import BoolArray, TextBatch
 from dolmix.errors import DataError
 from dolmix.files import commit
+from dolmix.files.parquet import read_table
 from dolmix.filters.base import EDIT, Filter
-from dolmix.pipeline.calibration import judging_filters
 from dolmix.pipeline.clock import Clock
 from dolmix.pipeline.decisions import last_edit
+from dolmix.pipeline.limits import judging_filters
 from dolmix.pipeline.plan import Plan, Task, digest_of
 from dolmix.pipeline.records import RecordBook, TaskRecord
 from dolmix.pipeline.spec import Source
@@ -138,7 +138,7 @@ class TaskContext:
     def decisions(self, columns: list[str] | None = None) -> pa.Table:
         """Decisions of the filter pass on the task's part; one row a document, in reading order."""
         path = self.run / self.upstream("filter").outputs["decisions"]
-        return pq.read_table(path, columns=columns)
+        return read_table(path, columns)
 
     def judged_batches(self, *, final: bool = False) -> Iterator["JudgedBatch"]:
         """Read the part again, batch by batch, with the edits that the filters made.
@@ -176,7 +176,7 @@ class TaskContext:
         if self.plan.pipeline.document_steps:
             key = self.plan.passes["clusters"][0].key
             path = self.book.output("clusters", key, f"{self.task.source}/{self.task.part:05d}")
-            drops = pq.read_table(path, columns=["record", "reason"]).combine_chunks()
+            drops = read_table(path, ["record", "reason"]).combine_chunks()
             place = pc.index_in(decided["record"], value_set=drops["record"].combine_chunks())
             reasons = pc.coalesce(reasons, drops["reason"].take(place).combine_chunks())
         if final and self.plan.pipeline.paragraph_step is not None:
@@ -186,7 +186,7 @@ class TaskContext:
     def _marks(self, records: pa.ChunkedArray, column: str) -> pa.Array:
         """Column of the mark pass, a row a record; null where that pass had no such document."""
         path = self.run / self.upstream("paragraph_marks").outputs["marks"]
-        marks = pq.read_table(path, columns=["record", column]).combine_chunks()
+        marks = read_table(path, ["record", column]).combine_chunks()
         place = pc.index_in(records, value_set=marks["record"].combine_chunks())
         return marks[column].combine_chunks().take(place.combine_chunks())
 

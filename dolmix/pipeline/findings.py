@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from dolmix.errors import FilterError
 from dolmix.filters.base import Filter
-from dolmix.pipeline.calibration import judging_filters, limits_of
 from dolmix.pipeline.dedup_findings import dedup_findings
 from dolmix.pipeline.funnel import Funnel, funnels
+from dolmix.pipeline.limits import judging_filters, limits_of
 from dolmix.pipeline.plan import Plan, read_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.trust import engine_fault

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from dolmix.document import I64Array, TextBatch
 from dolmix.errors import DolmixError
 from dolmix.filters.base import EDIT, Filter
-from dolmix.pipeline.calibration import judging_filters
 from dolmix.pipeline.context import TaskContext
 from dolmix.pipeline.edit_lines import Span
 from dolmix.pipeline.explained import Explanation, Outcome
+from dolmix.pipeline.limits import judging_filters
 from dolmix.pipeline.passes.holdout import held_out
 from dolmix.pipeline.plan import Plan, Task
 from dolmix.pipeline.records import RecordBook, TaskRecord

@@ -1,26 +1,25 @@
-"""What is sent to workers: datatrove's local executor, over processes that are there already.
+"""What is sent to workers: one rank of datatrove's local executor, run where it arrives.
 
 datatrove starts a pool of processes for every pipeline that it runs. A run of dolmix is one
-pipeline a pass, so that its workers would be forked anew, and load again, for every pass.
+pipeline a pass, so that its workers would be forked anew, and load again, for every pass. Here a
+worker makes the executor itself, once a pass, and runs the ranks that it is given: the parent sends
+a few paths, and does not load datatrove.
 """
 
-from collections import deque
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
-
-from datatrove.executor.local import LocalPipelineExecutor
-from loguru import logger as datatrove_log
-
-datatrove_log.disable("datatrove")
 
 
 @dataclass(frozen=True)
 class TaskRunner:
     """The one step of every datatrove pipeline that dolmix runs: rank n runs the n-th open task.
 
-    Small on purpose: it is pickled for every task. Plan and list of open tasks are read from the
-    run's folder, once a process.
+    Plan and list of open tasks are read from the run's folder, once a process.
     """
 
     run: Path
@@ -37,24 +36,50 @@ class TaskRunner:
         run_task(plan, plan.passes[pass_name][number])
 
 
-class PoolExecutor(LocalPipelineExecutor):  # type: ignore[misc,unused-ignore]
-    """datatrove's local executor.
+@dataclass(frozen=True)
+class PassRunner:
+    """A pass as datatrove's local executor runs it, rank by rank; small, since it is pickled."""
 
-    pool  a `multiprocess` pool; None runs everything in this process
-    """
+    runner: TaskRunner
+    tasks: int
+    logs: Path
+    """datatrove's logging folder."""
 
-    def __init__(self, runner: TaskRunner, tasks: int, logs: Path, pool: Any) -> None:
-        super().__init__([runner], tasks=tasks, logging_dir=str(logs), skip_completed=False)
-        self._pool = pool
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}
-
-    def run(self) -> None:
-        """Run every rank; the next in line goes to the worker that is free first."""
-        each = map if self._pool is None else self._pool.imap_unordered
-        deque(each(self.run_rank, range(self.tasks)), maxlen=0)
-
-    def run_rank(self, rank: int) -> None:
+    def __call__(self, rank: int) -> None:
         """Run one rank, as datatrove does."""
-        self._run_for_rank(rank)
+        executor = _executor(self)
+        with _no_task_log():
+            executor._run_for_rank(rank)  # noqa: SLF001 - what datatrove's own pool calls
+
+
+@cache
+def load_engine() -> type[Any]:
+    """Load datatrove's local executor; it says nothing of its own: records say what a task did."""
+    from datatrove.executor.local import LocalPipelineExecutor
+    from loguru import logger
+
+    logger.remove()
+    logger.add(sys.stderr, level="INFO")  # for what others log, as a datatrove task has it
+    logger.disable("datatrove")
+    executor: type[Any] = LocalPipelineExecutor
+    return executor
+
+
+@lru_cache(maxsize=1)
+def _executor(work: PassRunner) -> Any:
+    return load_engine()(
+        [work.runner], tasks=work.tasks, logging_dir=str(work.logs), skip_completed=False
+    )
+
+
+@contextmanager
+def _no_task_log() -> Iterator[None]:
+    """Have no log opened for a rank: nothing would be in it, and loguru takes 9 ms for it."""
+    from datatrove.executor import base
+
+    kept = base.add_task_logger, base.close_task_logger
+    base.add_task_logger, base.close_task_logger = (lambda *_, **__: None), (lambda _: None)
+    try:
+        yield
+    finally:
+        base.add_task_logger, base.close_task_logger = kept

@@ -6,15 +6,18 @@ there the reference alone encodes, and what the engine encoded before is done ag
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from dolmix.files import commit
-from dolmix.pipeline.context import TaskContext
 from dolmix.tokenizer import Tokenizer, load_tokenizer
 
+if TYPE_CHECKING:
+    from dolmix.pipeline.context import TaskContext
 
-def trusted_tokenizer(context: TaskContext) -> Tokenizer:
+
+def trusted_tokenizer(context: "TaskContext") -> Tokenizer:
     """Tokenizer of the run; by the reference alone once a faster engine was found out."""
     config = context.plan.pipeline.tokenizer
     if engine_fault(context.run) is not None:

@@ -17,8 +17,8 @@ import orjson
 from dolmix.document import TextBatch
 from dolmix.files.records import FieldPaths
 from dolmix.pipeline.ahead import WARM
+from dolmix.pipeline.pool import load_engine
 from dolmix.pipeline.spec import Pipeline, Source
-from dolmix.text.json_rows import JsonRows
 from dolmix.tokenizer import TokenizerConfig, load_tokenizer
 
 TEXT = """A document of some sentences, so that every kernel has something to do.
@@ -34,9 +34,10 @@ _log = logging.getLogger(__name__)
 
 def warm_up(pipeline: Pipeline) -> None:
     """Load everything in this process; whatever fails is passed over."""
-    # most of a tokenizer's loading is compiled code that lets kernels be loaded meanwhile
+    # most of a tokenizer's loading is compiled code that lets all else be loaded meanwhile
     tokenizer = Thread(target=_try, args=(_load_tokenizer, pipeline.tokenizer))
     tokenizer.start()
+    load_tasks()
     batches = {name: _batch(source) for name, source in pipeline.sources.items()}
     for name, source in pipeline.sources.items():
         for filter_ in source.filters:
@@ -53,6 +54,14 @@ def warm_up_from_environment() -> None:
     given = os.environ.pop(WARM, "")
     if given:
         _try(lambda text: warm_up(Pipeline.model_validate(orjson.loads(text))), given)
+    load_tasks()
+
+
+def load_tasks() -> None:
+    """Load what runs a task, whatever it is asked for."""
+    import dolmix.pipeline.worker  # noqa: F401
+
+    load_engine()
 
 
 def _batch(source: Source) -> TextBatch:
@@ -62,6 +71,8 @@ def _batch(source: Source) -> TextBatch:
 
 
 def _read_a_line() -> None:
+    from dolmix.text.json_rows import JsonRows
+
     rows = JsonRows(FieldPaths(("text",), ("id",), None, {}), (1, 1), str)
     rows.read(np.frombuffer(b'{"text": "a", "id": "b"}', np.uint8), 0, 0)
     rows.take()

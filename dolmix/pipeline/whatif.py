@@ -22,16 +22,11 @@ from dolmix.config import parse
 from dolmix.document import BoolArray
 from dolmix.errors import UsageError
 from dolmix.filters.base import Filter
-from dolmix.pipeline.calibration import (
-    Limit,
-    find_limits,
-    judging_filters,
-    sample_table,
-    without_limits,
-)
+from dolmix.pipeline.calibration import Limit, find_limits, sample_table
 from dolmix.pipeline.decisions import decision_schema, reading_digest
 from dolmix.pipeline.funnel import funnels
 from dolmix.pipeline.known import Known, judge_known, judged_columns, standing
+from dolmix.pipeline.limits import judging_filters, without_limits
 from dolmix.pipeline.part_view import PartView
 from dolmix.pipeline.plan import Plan, Task, read_plan
 from dolmix.pipeline.records import RecordBook

@@ -15,6 +15,7 @@ import orjson
 
 from dolmix.errors import DolmixError
 from dolmix.files import commit
+from dolmix.files.processes import return_memory
 from dolmix.pipeline.ahead import PLAN_FILE
 from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.passes import RUNNERS
@@ -25,7 +26,9 @@ from dolmix.pipeline.reports import progress_path, write_failure
 
 @lru_cache(maxsize=1)
 def load_work(run: Path, todo: Path) -> tuple[Plan, list[tuple[str, int]]]:
-    """Read the plan of a run and the open tasks of one of its passes."""
+    """Begin with a pass: read the plan of the run, and the open tasks of the pass."""
+    if _plan_once.cache_info().currsize:  # a pass went before
+        return_memory()
     plan = _plan_once(run, (run / PLAN_FILE).stat().st_mtime_ns)
     return plan, [(name, number) for name, number in orjson.loads(todo.read_bytes())]
 

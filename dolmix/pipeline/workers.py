@@ -1,10 +1,12 @@
 """The processes that the tasks of a run run in, from its first pass with work to its last."""
 
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from dolmix.files.processes import tie_children
+from dolmix.pipeline.pool import PassRunner, TaskRunner
 
 
 class Workers:
@@ -31,13 +33,14 @@ class Workers:
 
     def run(self, tasks: int, run: Path, todo: Path, logs: Path) -> None:
         """Run the tasks that a file lists, and wait for them; a single worker is this process."""
-        from dolmix.pipeline.pool import PoolExecutor, TaskRunner
-
         tie_children()
+        work = PassRunner(TaskRunner(run, todo), tasks, logs)
         try:
             if self._number > 1 and self._pool is None:
                 self._start()
-            PoolExecutor(TaskRunner(run, todo), tasks, logs, self._pool).run()
+            # the next in line goes to the worker that is free first
+            each = map if self._pool is None else self._pool.imap_unordered
+            deque(each(work, range(tasks)), maxlen=0)
         except BaseException:
             self.end()  # at once, while the monitor still watches
             raise
@@ -50,7 +53,7 @@ class Workers:
             pool.join()
 
     def _start(self) -> None:
-        from multiprocess import active_children, get_context
+        from multiprocessing import active_children, get_context
 
         self._pool = get_context("forkserver").Pool(self._number)
-        self.children |= {child.pid: child for child in active_children()}
+        self.children |= {child.pid: child for child in active_children() if child.pid}

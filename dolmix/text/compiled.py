@@ -5,6 +5,7 @@ kernel may inline another file's code. `kernel` stamps every cache entry with th
 package instead, and of the kernel's own, so that no stale code outlives a change.
 """
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,24 @@ from numba import njit
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _load_array_functions() -> None:
+    """Let numba load its array functions without loading scipy, which takes 0.2 s.
+
+    It does so to learn whether there is a BLAS, on which nothing depends but how `np.convolve` and
+    `np.correlate` are compiled.
+    """
+    if "scipy.linalg" in sys.modules:
+        return
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment] # what makes an import fail
+    try:
+        import numba.np.arraymath  # noqa: F401
+    finally:
+        del sys.modules["scipy.linalg"]
+
+
+_load_array_functions()
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:

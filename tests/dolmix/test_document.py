@@ -58,3 +58,10 @@ def test_a_selection_keeps_no_text_of_its_batch() -> None:
     gc.collect()
     assert gone() is None
     assert (sizes(chosen, calls), calls, chosen.inherited) == ([5], [2], {})
+
+
+def test_texts_are_read_only_wherever_they_come_from() -> None:
+    """Kernels see one kind of text: of Python, of Arrow, of rows taken, of none at all."""
+    batch = TextBatch.of(["one", "two"])
+    for texts in (batch, batch.take(np.array([1])), TextBatch.of([])):
+        assert not texts.utf8.flags.writeable

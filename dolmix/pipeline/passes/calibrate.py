@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dolmix.files import commit
-from dolmix.pipeline.calibration import find_limits, sample_table, sampled_columns, without_limits
+from dolmix.pipeline.calibration import find_limits, sample_table, sampled_columns
 from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.decisions import decide, decision_schema, reading_digest
+from dolmix.pipeline.limits import without_limits
 from dolmix.pipeline.sampling import num_sampled, sample_rate, sampled
 
 FORMAT = "dolmix-limits-1"

@@ -1,12 +1,19 @@
 """Starting ahead: only for a run that will have something to do, and never a fault of its own."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import builders
 import pytest
+from commands import environment
 
+from dolmix.config import parse
 from dolmix.pipeline import ahead
+from dolmix.pipeline.plan import make_plan
+from dolmix.pipeline.spec import Pipeline
 
 
 @pytest.fixture
@@ -53,3 +60,65 @@ def test_it_does_not_start_where_there_may_be_nothing_to_do_or_a_file_is_wrong(
     ahead.start_for(path, settings)
     ahead.start_for(tmp_path / "absent.yaml", settings)
     assert started == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seed"),
+    [
+        (["run", "{path}"], 1),
+        (["--verbose", "run", "{path}", "seed=2", "--json"], 2),
+        (["plan", "{path}"], None),
+        (["run"], None),
+        (["--help"], None),
+        ([], None),
+    ],
+)
+def test_a_command_line_starts_it_for_a_run_alone(
+    tmp_path: Path, started: list[Any], arguments: list[str], seed: int | None
+) -> None:
+    """`run` with a file, wherever options stand; no other command, and none that is cut short."""
+    path = tmp_path / "p.yaml"
+    path.write_text(f"output: {tmp_path / 'run'}\nseed: 1\n")
+    ahead.start_for_command([a.format(path=path) for a in arguments])
+    assert [one["seed"] for one in started] == ([] if seed is None else [seed])
+
+
+LOADED = """
+import sys
+from dolmix.pipeline import ahead
+ahead.start_for_command(sys.argv[1:])
+heavy = {"typer", "pydantic", "numpy", "numba", "pyarrow", "datatrove"} & {*sys.modules}
+assert not heavy, heavy
+from dolmix.cli.main import run_cli
+code = run_cli()
+heavy = {"numba", "scipy", "datatrove", "tokenizers"} & {*sys.modules}
+assert not heavy, heavy
+sys.exit(code)
+"""
+
+
+def test_the_parent_of_workers_loads_little(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    """Nothing heavy before the process is started, no kernels and no engine in all of a run.
+
+    The first plan loads tokenizer and solver, to keep what it finds.
+    """
+    builders.write_jsonl(tmp_path / "a.jsonl", [builders.document(n) for n in range(4)])
+    raw = builders.pipeline(
+        tmp_path / "run",
+        tiny_tokenizer,
+        sources={"web": {"inputs": [str(tmp_path / "a.jsonl")], "filters": [{"type": "gopher"}]}},
+        dedup=[{"type": "minhash"}],
+        executor={"type": "local", "workers": 2},
+    )
+    path = tmp_path / "p.yaml"
+    path.write_text(json.dumps(raw))
+    make_plan(parse(Pipeline, raw, origin="test"))
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, "run", str(path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kept 4" in done.stdout

@@ -12,7 +12,7 @@ import pytest
 from peers import WEB_FOLDERS, _records
 
 from dolmix.config import parse
-from dolmix.pipeline.calibration import limits_of
+from dolmix.pipeline.limits import limits_of
 from dolmix.pipeline.plan import Plan, make_plan
 from dolmix.pipeline.prior import keep_prior_plan
 from dolmix.pipeline.records import RecordBook

@@ -21,9 +21,9 @@ from dolmix.files.commit import file_digest
 from dolmix.filters.base import Quantile, Rule
 from dolmix.filters.gopher import Gopher
 from dolmix.filters.perplexity import Perplexity
-from dolmix.pipeline.calibration import judging_filters, limits_of
 from dolmix.pipeline.engine import run_pipeline
 from dolmix.pipeline.findings import status
+from dolmix.pipeline.limits import judging_filters, limits_of
 from dolmix.pipeline.plan import Plan, make_plan
 from dolmix.pipeline.prior import keep_prior_plan
 from dolmix.pipeline.records import RecordBook

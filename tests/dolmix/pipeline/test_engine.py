@@ -12,6 +12,7 @@ import pytest
 
 from dolmix.config import parse
 from dolmix.errors import DataError, DolmixError, StoreError, TaskError, UsageError
+from dolmix.pipeline import worker
 from dolmix.pipeline.engine import open_tasks, run_pipeline
 from dolmix.pipeline.findings import notes, status
 from dolmix.pipeline.funnel import funnels
@@ -114,6 +115,19 @@ def test_a_rerun_does_nothing(folder: Path, tiny_tokenizer: Path) -> None:
     again = run(folder, tiny_tokenizer)
     assert all(not open_tasks(again, name) for name in again.passes)
     assert {p: p.stat().st_mtime_ns for p in _outputs(again)} == before
+
+
+def test_what_a_killed_run_left_hidden_is_removed(folder: Path, tiny_tokenizer: Path) -> None:
+    """Half a file in a folder that the run writes, and half a plan beside them."""
+    left = [
+        folder / "run" / "records" / "filter" / ".a.json.0123456789ab.part",
+        folder / "run" / ".plan.json.0123456789ab.part",
+    ]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+    run(folder, tiny_tokenizer)
+    assert not [path for path in left if path.exists()]
 
 
 def test_a_deleted_output_is_made_again_with_the_same_bytes(
@@ -276,6 +290,20 @@ def test_many_parts_need_few_open_files(folder: Path, tiny_tokenizer: Path) -> N
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(plan.parts["web"]) > 100
     assert funnels(plan)[0].kept == 130
+
+
+def test_memory_goes_back_from_pass_to_pass(
+    folder: Path, tiny_tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once between two passes that have tasks, in the process that runs them; not for the first."""
+    begun: list[str] = []
+    monkeypatch.setattr(worker, "return_memory", lambda: begun.append("pass"))
+    worker._plan_once.cache_clear()
+    plan = run(folder, tiny_tokenizer, executor={"workers": 1})
+    assert set(plan.passes) == {
+        *("filter", "signatures", "candidates", "clusters", "tokenize", "store")
+    }
+    assert len(begun) == 4  # filter tasks sign on the way: no signature task is left
 
 
 def test_rules_that_decide_nothing_are_reported(folder: Path, tiny_tokenizer: Path) -> None:

@@ -1,7 +1,11 @@
-"""The kernels' cache on disk: a change of any file whose code may be inlined is noticed."""
+"""Kernels: a change of any file whose code may be inlined is noticed; scipy is left alone."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+from commands import environment
 
 from dolmix.text.compiled import _stamp
 
@@ -24,3 +28,32 @@ def test_stamp_of_the_splitters_does_not_count_files_twice() -> None:
     here = Path(_stamp.__wrapped__.__code__.co_filename).parent
     sizes = sum(path.stat().st_size for path in here.glob("*.py"))
     assert _stamp.__wrapped__(here)[1] == sizes
+
+
+KERNEL = """
+import sys
+import numpy as np
+from dolmix.document import TextBatch
+from dolmix.text.hashes import text_hashes
+text_hashes(TextBatch.of(["a", "b"]))
+assert "scipy.linalg" not in sys.modules
+from numba import njit
+@njit
+def product(a):
+    return a @ a
+assert (product(np.eye(3) * 2) == np.eye(3) * 4).all()
+import scipy.linalg
+assert scipy.linalg.norm([3, 4]) == 5
+"""
+
+
+def test_kernels_load_without_scipy_and_leave_it_as_it_is() -> None:
+    """Nothing of scipy's algebra loads with kernels; products of matrices compile all the same."""
+    done = subprocess.run(
+        [sys.executable, "-c", KERNEL],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
