@@ -11,11 +11,14 @@ left are compared with datatrove's on the slice; `defaults` is dolmix's own defi
 
 MB are 10**6 bytes of UTF-8 text of the documents read. A run is a process of its own: its wall
 time, the processor time of it and of all its workers, and the peak of their memory. Start-up is
-the same run on a few documents. With --growth, one run each on 100, 400 and 1,600 MB instead.
+the same run on a few documents. Two workers are held against one, in turns; how much more two
+processors do than one on this machine is told by two runs at once, of one worker each. With
+--growth, one run each on 100, 400 and 1,600 MB instead.
 """
 
 import argparse
 import gzip
+import shlex
 import shutil
 import sys
 import tempfile
@@ -67,15 +70,30 @@ class Bench:
 
     def dolmix(self, setting: str, given: Input, workers: int = WORKERS) -> Measured:
         """Run dolmix from nothing."""
-        shutil.rmtree(self.output(setting), ignore_errors=True)
-        raw = pipeline_of(setting, given.files, self.output(setting), self.model, self.tokenizer)
-        self.pipeline(setting).write_text(yaml.safe_dump(raw))
-        return self.again(setting, workers)
+        return measured(self.command(setting, given, workers))
 
-    def again(self, setting: str, workers: int = WORKERS) -> Measured:
+    def at_once(self, setting: str, given: Input) -> Measured:
+        """Run dolmix from nothing as often as there are workers, one worker each, all at once."""
+        runs = [self.command(setting, given, 1, f"-{n}") for n in range(WORKERS)]
+        *beside, last = (shlex.join(run) for run in runs)
+        ends = " && ".join([last, *(f"wait %{n + 1}" for n in range(len(beside)))])
+        return measured(["bash", "-c", " ".join([*(f"{run} &" for run in beside), ends])])
+
+    def again(self, setting: str) -> Measured:
         """Run dolmix once more on what is there."""
-        settings = [str(self.pipeline(setting)), f"executor.workers={workers}"]
-        return measured([sys.executable, "-m", "dolmix", "run", *settings])
+        return measured(self._run(setting, WORKERS, ""))
+
+    def command(self, setting: str, given: Input, workers: int, about: str = "") -> list[str]:
+        """Prepare a run from nothing, and give its command."""
+        output = self.output(setting + about)
+        shutil.rmtree(output, ignore_errors=True)
+        raw = pipeline_of(setting, given.files, output, self.model, self.tokenizer)
+        self.pipeline(setting + about).write_text(yaml.safe_dump(raw))
+        return self._run(setting, workers, about)
+
+    def _run(self, setting: str, workers: int, about: str) -> list[str]:
+        settings = [str(self.pipeline(setting + about)), f"executor.workers={workers}"]
+        return [sys.executable, "-m", "dolmix", "run", *settings]
 
     def datatrove(self, given: Input) -> Measured:
         """Run datatrove from nothing."""
@@ -128,12 +146,15 @@ def measure(
 ) -> Iterator[bench_table.Row]:
     """Run everything in turns, `rounds` times, then tell."""
     ours: dict[str, list[Measured]] = {name: [] for name in settings}
+    alone: dict[str, list[Measured]] = {name: [] for name in settings}
     peers: list[Measured] = []
     first = {name: bench.dolmix(name, bench.tiny) for name in settings}  # compiles
     starts = {name: bench.dolmix(name, bench.tiny) for name in settings}
     peer_start = bench.datatrove(bench.tiny) if arguments.rounds else None
     for _ in range(max(1, arguments.rounds)):
         for name in settings:
+            if arguments.rounds:
+                alone[name].append(bench.dolmix(name, bench.whole, 1))
             ours[name].append(bench.dolmix(name, bench.whole))
         if arguments.rounds:
             peers.append(bench.datatrove(bench.slice))
@@ -148,9 +169,7 @@ def measure(
         yield row(f"{name}: a run with nothing to do", bench.again(name).wall_s, "s", REACH_IDLE_S)
         yield row(f"{name}: start-up, first run of an installation", first[name].wall_s, "s")
         if arguments.rounds:
-            alone = min(bench.dolmix(name, bench.whole, 1).wall_s for _ in range(2))
-            both = min(one.wall_s for one in ours[name])
-            yield row(f"{name}: 2 workers beside 1", alone / both, "times", REACH_SCALING)
+            yield from scaling_rows(name, bench, ours[name], alone[name])
     if peers:
         yield row("datatrove: peak memory of a worker", worst(peers), "MB")
     if peers and "exact" in settings:
@@ -194,6 +213,18 @@ def speed_rows(
         yield found
 
 
+def scaling_rows(
+    name: str, bench: Bench, ours: list[Measured], alone: list[Measured]
+) -> Iterator[bench_table.Row]:
+    """Give how much faster two workers are than one, and what two processors can do at all."""
+    ratios = [one.wall_s / both.wall_s for one, both in zip(alone, ours, strict=True)]
+    found = row(f"{name}: 2 workers beside 1", median(ratios), "times", REACH_SCALING)
+    yield found | {"runs": ratios}
+    one = min(run.wall_s for run in alone)
+    twice = min(bench.at_once(name, bench.whole).wall_s for _ in range(2))
+    yield row(f"{name}: 2 runs at once beside 1, one worker each", WORKERS * one / twice, "times")
+
+
 def step_rows(name: str, steps: dict[str, float]) -> Iterator[bench_table.Row]:
     """Give each step's share of the time of all tasks."""
     total = sum(steps.values())
@@ -233,16 +264,17 @@ def check(bench: Bench) -> bench_table.Row:
 
 
 def growth(benches: list[Bench], settings: list[str]) -> Iterator[bench_table.Row]:
-    """Run each size once; time a MB and memory beside those of the smallest."""
+    """Run each size once: time a MB, with start-up and without, and memory."""
     for name in settings:
         benches[0].dolmix(name, benches[0].tiny)
-        base = None
+        start = benches[0].dolmix(name, benches[0].tiny)
         for bench in benches:
             run, size = bench.dolmix(name, bench.whole), bench.whole.text_bytes / 1e6
-            base = base or run.wall_s / size
-            time = row(f"{name}: {size:,.0f} MB, time a MB", 1000 * run.wall_s / size, "ms")
-            yield time | {"times_smallest": run.wall_s / size / base, "cpu_s": run.cpu_s}
-            yield row(f"{name}: {size:,.0f} MB, peak memory of a worker", run.peak_mb, "MB")
+            about = f"{name}: {size:,.0f} MB"
+            yield row(f"{about}, time a MB", 1000 * run.wall_s / size, "ms", cpu_s=run.cpu_s)
+            less = run.wall_s - start.wall_s
+            yield row(f"{about}, time a MB, start-up taken off", 1000 * less / size, "ms")
+            yield row(f"{about}, peak memory of a worker", run.peak_mb, "MB")
 
 
 def worst(runs: list[Measured]) -> float:
