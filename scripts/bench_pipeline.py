@@ -75,9 +75,9 @@ class Bench:
     def at_once(self, setting: str, given: Input) -> Measured:
         """Run dolmix from nothing as often as there are workers, one worker each, all at once."""
         runs = [self.command(setting, given, 1, f"-{n}") for n in range(WORKERS)]
-        *beside, last = (shlex.join(run) for run in runs)
-        ends = " && ".join([last, *(f"wait %{n + 1}" for n in range(len(beside)))])
-        return measured(["bash", "-c", " ".join([*(f"{run} &" for run in beside), ends])])
+        started = (f"{shlex.join(run)} & p{n}=$!;" for n, run in enumerate(runs))
+        ended = " && ".join(f"wait $p{n}" for n in range(len(runs)))
+        return measured(["bash", "-c", " ".join([*started, ended])])
 
     def again(self, setting: str) -> Measured:
         """Run dolmix once more on what is there."""

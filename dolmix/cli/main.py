@@ -90,5 +90,5 @@ def run_cli() -> int:
 
 
 def run_main() -> None:
-    """Console script entry."""
+    """Run the command line, and leave with its exit code."""
     sys.exit(run_cli())

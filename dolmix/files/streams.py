@@ -1,4 +1,4 @@
-"""Bytes of text out of stored files: plain, gzip or zstd, in blocks of bounded size.
+"""Bytes of text out of stored files: plain, gzip or zstd, in blocks of bounded stored size.
 
 A damaged or truncated stream never ends as if it were whole: it raises `DamageError`, which says
 how many of the bytes given so far can be trusted, and how many lines are lost with the others.

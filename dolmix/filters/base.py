@@ -100,8 +100,8 @@ class Rule:
             )
             if limit is not None
         ]
-        hit: BoolArray = np.zeros(len(values), np.bool_) if len(found) != 1 else found[0]
-        for other in found if len(found) > 1 else ():
+        hit: BoolArray = found[0] if found else np.zeros(len(values), np.bool_)
+        for other in found[1:]:
             hit |= other
         return hit & _present(values) if values.null_count else hit
 

@@ -33,7 +33,7 @@ def start_for(path: Path, overrides: Sequence[str]) -> None:
 
     Whatever is wrong with the file is for whoever reads it properly to say.
     """
-    with suppress(ConfigError, AttributeError, KeyError, TypeError, ValueError):
+    with suppress(ConfigError, AttributeError, KeyError, OSError, TypeError, ValueError):
         raw = read_settings(path, overrides)
         workers = raw.get("executor", {}).get("workers")
         if workers != 1 and not (Path(raw["output"]) / PLAN_FILE).exists():
@@ -42,7 +42,7 @@ def start_for(path: Path, overrides: Sequence[str]) -> None:
 
 def start(pipeline: str) -> None:
     """Start it, unless it runs; it loads what tasks of this pipeline, as JSON, need."""
-    from multiprocessing import forkserver, get_context
+    from multiprocess import forkserver, get_context  # not the one that a program may use itself
 
     get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
     if len(pipeline) < MOST_BYTES:

@@ -48,8 +48,9 @@ def run_pipeline(pipeline: Pipeline, *, quiet: bool = False) -> Plan:
     with _only_writer(run), Workers(pipeline.executor.workers) as workers:
         for folder in FOLDERS:
             commit.sweep(run / folder)
-        for left in run.glob(f".{PLAN_FILE}.*{commit.ATTEMPT_SUFFIX}"):
-            left.unlink()
+        for left in run.glob(f".{PLAN_FILE}.*"):
+            if commit.ATTEMPT_NAME.fullmatch(left.name):
+                left.unlink()
         shutil.rmtree(run / "work" / "progress", ignore_errors=True)
         shutil.rmtree(run / "work" / "failures", ignore_errors=True)
         keep_prior_plan(plan)

@@ -154,9 +154,9 @@ class Monitor:
         own (exit code 0 or SIGTERM). Both are believed after a moment only: an exit code that the
         pool and this thread ask for at once may come out wrong, but then the pass is over.
         """
-        from multiprocessing import active_children
+        from multiprocess import active_children
 
-        self._children |= {child.pid: child for child in active_children() if child.pid}
+        self._children |= {child.pid: child for child in active_children()}
         endings = {pid: child.exitcode for pid, child in self._children.copy().items()}
         tasks = {int(facts["pid"]): str(facts["task"]) for facts in running}
         gone = {pid for pid, code in endings.items() if code not in {None, 0, -signal.SIGTERM}}

@@ -7,8 +7,6 @@ a few paths, and does not load datatrove.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 class TaskRunner:
     """The one step of every datatrove pipeline that dolmix runs: rank n runs the n-th open task.
 
-    Plan and list of open tasks are read from the run's folder, once a process.
+    A process reads the plan from the run's folder once, and the list of open tasks once a pass.
     """
 
     run: Path
@@ -47,20 +45,23 @@ class PassRunner:
 
     def __call__(self, rank: int) -> None:
         """Run one rank, as datatrove does."""
-        executor = _executor(self)
-        with _no_task_log():
-            executor._run_for_rank(rank)  # noqa: SLF001 - what datatrove's own pool calls
+        _executor(self)._run_for_rank(rank)  # noqa: SLF001 - what datatrove's own pool calls
 
 
 @cache
 def load_engine() -> type[Any]:
-    """Load datatrove's local executor; it says nothing of its own: records say what a task did."""
+    """Load datatrove's local executor; it says nothing of its own: records say what a task did.
+
+    It opens no log for a rank either: nothing would be in it, and loguru takes 9 ms for it.
+    """
+    from datatrove.executor import base
     from datatrove.executor.local import LocalPipelineExecutor
     from loguru import logger
 
     logger.remove()
     logger.add(sys.stderr, level="INFO")  # for what others log, as a datatrove task has it
     logger.disable("datatrove")
+    base.add_task_logger, base.close_task_logger = (lambda *_, **__: None), (lambda _: None)
     executor: type[Any] = LocalPipelineExecutor
     return executor
 
@@ -70,16 +71,3 @@ def _executor(work: PassRunner) -> Any:
     return load_engine()(
         [work.runner], tasks=work.tasks, logging_dir=str(work.logs), skip_completed=False
     )
-
-
-@contextmanager
-def _no_task_log() -> Iterator[None]:
-    """Have no log opened for a rank: nothing would be in it, and loguru takes 9 ms for it."""
-    from datatrove.executor import base
-
-    kept = base.add_task_logger, base.close_task_logger
-    base.add_task_logger, base.close_task_logger = (lambda *_, **__: None), (lambda _: None)
-    try:
-        yield
-    finally:
-        base.add_task_logger, base.close_task_logger = kept

@@ -26,7 +26,10 @@ from dolmix.pipeline.reports import progress_path, write_failure
 
 @lru_cache(maxsize=1)
 def load_work(run: Path, todo: Path) -> tuple[Plan, list[tuple[str, int]]]:
-    """Begin with a pass: read the plan of the run, and the open tasks of the pass."""
+    """Begin with a pass: read the plan of the run, and the open tasks of the pass.
+
+    What an earlier pass has freed goes back to the operating system first.
+    """
     if _plan_once.cache_info().currsize:  # a pass went before
         return_memory()
     plan = _plan_once(run, (run / PLAN_FILE).stat().st_mtime_ns)

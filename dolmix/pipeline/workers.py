@@ -53,7 +53,7 @@ class Workers:
             pool.join()
 
     def _start(self) -> None:
-        from multiprocessing import active_children, get_context
+        from multiprocess import active_children, get_context
 
         self._pool = get_context("forkserver").Pool(self._number)
-        self.children |= {child.pid: child for child in active_children() if child.pid}
+        self.children |= {child.pid: child for child in active_children()}

@@ -29,7 +29,7 @@ def _load_array_functions() -> None:
     try:
         import numba.np.arraymath  # noqa: F401
     finally:
-        del sys.modules["scipy.linalg"]
+        sys.modules.pop("scipy.linalg", None)
 
 
 _load_array_functions()
