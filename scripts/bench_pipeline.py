@@ -13,7 +13,7 @@ MB are 10**6 bytes of UTF-8 text of the documents read. A run is a process of it
 time, the processor time of it and of all its workers, and the peak of their memory. Start-up is
 the same run on a few documents. Two workers are held against one, in turns; how much more two
 processors do than one on this machine is told by two runs at once, of one worker each. With
---growth, one run each on 100, 400 and 1,600 MB instead.
+--growth, one run each by two workers and by one on 100, 400 and 1,600 MB instead.
 """
 
 import argparse
@@ -264,7 +264,7 @@ def check(bench: Bench) -> bench_table.Row:
 
 
 def growth(benches: list[Bench], settings: list[str]) -> Iterator[bench_table.Row]:
-    """Run each size once: time a MB, with start-up and without, and memory."""
+    """Run each size once by two workers and once by one: time a MB, memory, times as fast."""
     for name in settings:
         benches[0].dolmix(name, benches[0].tiny)
         start = benches[0].dolmix(name, benches[0].tiny)
@@ -275,6 +275,8 @@ def growth(benches: list[Bench], settings: list[str]) -> Iterator[bench_table.Ro
             less = run.wall_s - start.wall_s
             yield row(f"{about}, time a MB, start-up taken off", 1000 * less / size, "ms")
             yield row(f"{about}, peak memory of a worker", run.peak_mb, "MB")
+            alone = bench.dolmix(name, bench.whole, 1)
+            yield row(f"{about}, 2 workers beside 1", alone.wall_s / run.wall_s, "times")
 
 
 def worst(runs: list[Measured]) -> float:
