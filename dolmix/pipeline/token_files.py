@@ -8,8 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,7 @@ OPEN_FILES = 32
 
 
 class TokenFiles:
-    """The token files of a source's parts; used as a context manager.
+    """The token files of a source's parts; to be closed.
 
     paths  one a part
     dtype  of a token
@@ -35,15 +34,8 @@ class TokenFiles:
         self._open: dict[int, int] = {}
         self._buffers = [np.empty(most, dtype), np.empty(most, dtype)]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the files that stayed open."""
         for handle in self._open.values():
             os.close(handle)
         self._open = {}

@@ -73,7 +73,7 @@ def _commit(context: TaskContext, name: str, *, held: bool) -> TaskResult:
     with (
         writer,
         _Rows(context, name, held=held) as rows,
-        TokenFiles(rows.token_files, pin.dtype, most=APPEND_TOKENS) as files,
+        closing(TokenFiles(rows.token_files, pin.dtype, most=APPEND_TOKENS)) as files,
         closing(one_ahead(partial(_with_tokens, files), rows.in_slices())) as read,
     ):
         for tokens, of in read:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import current_thread
@@ -88,7 +89,7 @@ def test_gathered_tokens_are_slices_of_the_files(
         patch.object(os, "preadv", in_pieces),
     ):
         paths = write_parts(Path(folder), parts)
-        with TokenFiles(paths, np.dtype(dtype), most=most) as files:
+        with closing(TokenFiles(paths, np.dtype(dtype), most=most)) as files:
             first, second = (gathered(files, places) for places in calls[:2])
             assert np.array_equal(first, sliced(parts, calls[0]))
             assert np.array_equal(second, sliced(parts, calls[1]))
@@ -101,7 +102,7 @@ def test_a_file_that_lost_its_end_is_an_error(tmp_path: Path) -> None:
     """Named with the byte where it ends; nothing of another document is taken for it."""
     paths = write_parts(tmp_path, [np.arange(10, dtype="<u2")])
     with (
-        TokenFiles(paths, np.dtype("<u2"), most=100) as files,
+        closing(TokenFiles(paths, np.dtype("<u2"), most=100)) as files,
         pytest.raises(StoreError, match=r"0\.tok ends at byte 20, within a document"),
     ):
         gathered(files, [(0, 2, 3), (0, 6, 5)])
