@@ -351,24 +351,16 @@ def _read(path: Path) -> bytes:
 
 
 def _load(config: TokenizerConfig, data: bytes) -> _Loaded:
-    # Workers may be forked after a tokenizer was used: its threads would not survive, and it warns.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from tokenizers import Tokenizer as Backend
-
+    """Load the file; one that has a pin was looked at before, as part of loading it then."""
+    digest = blake2b(data, digest_size=32).hexdigest()
+    known = known_text("pin", _identity(config, digest), __file__)
+    if known is not None:
+        return _Loaded(_backend(config, data), TokenizerPin.model_validate_json(known))
     spec = _parse(config.path, data)
-    try:
-        backend = Backend.from_str(json.dumps(spec, ensure_ascii=False))
-    except Exception as error:  # noqa: BLE001 - the package raises bare Exception
-        raise _refusal("path", f"{config.path} is no tokenizer: {error}") from None
+    backend = _backend(config, data)
     eos_id = backend.token_to_id(config.eos)
-    if eos_id is None:
-        raise _refusal("eos", _no_eos(config, backend))
-    _mark_special(backend, config.eos)
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = config.special_in_text != "allow"
     pin = TokenizerPin(
-        digest=blake2b(data, digest_size=32).hexdigest(),
+        digest=digest,
         largest_id=max(backend.get_vocab(with_added_tokens=True).values()),
         eos=config.eos,
         eos_id=eos_id,
@@ -378,6 +370,25 @@ def _load(config: TokenizerConfig, data: bytes) -> _Loaded:
     if config.special_in_text != "allow":
         _check_plain(config, backend, pin)
     return _Loaded(backend, pin)
+
+
+def _backend(config: TokenizerConfig, data: bytes) -> Any:
+    """Load the file into the package `tokenizers`, and have it do nothing but give ids."""
+    # Workers may be forked after a tokenizer was used: its threads would not survive, and it warns.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from tokenizers import Tokenizer as Backend
+
+    try:
+        backend = Backend.from_buffer(data)
+    except Exception as error:  # noqa: BLE001 - the package raises bare Exception
+        raise _refusal("path", f"{config.path} is no tokenizer: {error}") from None
+    if backend.token_to_id(config.eos) is None:
+        raise _refusal("eos", _no_eos(config, backend))
+    _mark_special(backend, config.eos)
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = config.special_in_text != "allow"
+    return backend
 
 
 def _parse(path: Path, data: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from numba import njit
+from numba.core.runtime.nrt import rtsys as runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,11 +56,30 @@ def leaf(function: Callable[P, R]) -> Callable[P, R]:
 
 def _stamped(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]:
     compiled: Callable[P, R] = njit(cache=True, nogil=True, **options)(function)
-    file: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    cache: Any = getattr(compiled, "_cache", None)
+    if hasattr(cache, "_load_overload"):
+        cache.load_overload = _loading_what_is_kept(cache)
+    file: Any = getattr(cache, "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         stamp = _stamp(Path(function.__code__.co_filename).parent)
         file._source_stamp = stamp  # noqa: SLF001 - numba has no public way to say this
     return compiled
+
+
+def _loading_what_is_kept(cache: Any) -> Callable[[Any, Any], Any]:
+    """Make what loads a kernel from a cache of numba's, without all that numba declares.
+
+    Declaring the types and functions that numba knows takes 0.1 s a process, and only compiling
+    needs it: it is left to numba where the cache has no such kernel.
+    """
+    load_or_prepare = cache.load_overload
+
+    def load(signature: Any, context: Any) -> Any:
+        runtime.initialize(context)
+        found = cache._load_overload(signature, context)  # noqa: SLF001 - as the next line calls it
+        return load_or_prepare(signature, context) if found is None else found
+
+    return load
 
 
 @lru_cache(maxsize=8)

@@ -280,8 +280,14 @@ def test_a_pin_is_worked_out_once_a_file(path: Path, monkeypatch: pytest.MonkeyP
         assert read_pin(config) == Tokenizer(config).pin()
     with pytest.raises(ConfigError, match="not in the vocabulary"):
         read_pin(TokenizerConfig(path=path, eos="<none>"))
-    monkeypatch.setattr(module, "_load", lambda *_: pytest.fail("loaded again"))
-    assert read_pin(config).eos == EOS
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_load", lambda *_: pytest.fail("loaded again"))
+        assert read_pin(config).eos == EOS
+    before = Tokenizer(config)
+    monkeypatch.setattr(module, "_parse", lambda *_: pytest.fail("read as JSON again"))
+    again = Tokenizer(config)
+    assert again.pin() == before.pin()
+    assert np.array_equal(again.encode(batch("the cat"))[0], before.encode(batch("the cat"))[0])
 
 
 def test_the_first_difference_is_told_exactly(path: Path) -> None:
