@@ -6,8 +6,8 @@ module imports nothing heavy, so that it is started at once.
 
 import json
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dolmix.errors import ConfigError
@@ -17,6 +17,11 @@ WARM = "DOLMIX_WARM"
 """Environment variable with a pipeline as JSON, for the process that workers are forked from."""
 MOST_BYTES = 1 << 16
 """A larger pipeline does not fit the environment; its workers load what they need themselves."""
+TUNABLES = "GLIBC_TUNABLES"
+"""Environment variable with settings of the C library, which a process reads as it starts."""
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Memory in pages of 2 MiB, where the system gives them on request: a task fills some 100 MiB, and
+looks up words and tokens all over it. The tokenize pass takes a fifth less time for it."""
 PLAN_FILE = "plan.json"
 """The plan of a run, in its folder."""
 
@@ -45,9 +50,23 @@ def start(pipeline: str) -> None:
     from multiprocess import forkserver, get_context  # not the one that a program may use itself
 
     get_context("forkserver").set_forkserver_preload(["dolmix.pipeline.preload"])
+    names = {TUNABLES: ":".join(filter(None, [HUGE_PAGES, os.environ.get(TUNABLES)]))}
     if len(pipeline) < MOST_BYTES:
-        os.environ[WARM] = pipeline
-    try:
+        names[WARM] = pipeline
+    with _in_environment(names):
         forkserver.ensure_running()
+
+
+@contextmanager
+def _in_environment(names: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a process that the body starts."""
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(names)
+    try:
+        yield
     finally:
-        os.environ.pop(WARM, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

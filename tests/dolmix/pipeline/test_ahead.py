@@ -1,6 +1,7 @@
 """Starting ahead: only for a run that will have something to do, and never a fault of its own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,21 @@ def test_the_parent_of_workers_loads_little(tmp_path: Path, tiny_tokenizer: Path
     )
     assert done.returncode == 0, done.stderr
     assert "kept 4" in done.stdout
+
+
+@pytest.mark.parametrize("given", [None, "glibc.malloc.hugetlb=0"])
+def test_its_environment_is_its_own(given: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the pipeline, and the C library's settings, a person's own last, so that they hold.
+
+    The process that starts it has what it had.
+    """
+    seen: dict[str, str] = {}
+    monkeypatch.setattr("multiprocess.forkserver.ensure_running", lambda: seen.update(os.environ))
+    monkeypatch.delenv(ahead.TUNABLES, raising=False)
+    if given is not None:
+        monkeypatch.setenv(ahead.TUNABLES, given)
+    before = dict(os.environ)
+    ahead.start('{"output": "nowhere"}')
+    assert os.environ == before
+    tunables = ahead.HUGE_PAGES if given is None else f"{ahead.HUGE_PAGES}:{given}"
+    assert seen == before | {ahead.TUNABLES: tunables, ahead.WARM: '{"output": "nowhere"}'}
