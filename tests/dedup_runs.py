@@ -50,10 +50,10 @@ def run(made: Pipeline, *, last: str = "clusters") -> Plan:
     return plan
 
 
-def run_one(plan: Plan, task: Task) -> None:
+def run_one(plan: Plan, task: Task, *, threads: int = 1) -> None:
     """Run one task; raise if it fails."""
     with patch.object(commit, "sync", _trust):  # most of the time of so small a task
-        run_task(plan, task)
+        run_task(plan, task, threads=threads)
     failure = failure_path(plan.pipeline.output, task)
     if failure.exists():
         raise AssertionError(json.loads(failure.read_bytes())["message"])

@@ -1,4 +1,7 @@
-"""Where a task's time goes: wall seconds by step, for people; never part of a key or a result."""
+"""Where a task's time goes: wall seconds by step, for people; never part of a key or a result.
+
+Of a task with several threads, what each of them spent is added up.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,7 +12,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """Adds up seconds by the name of a step; steps do not overlap.
+    """Adds up seconds by the name of a step; steps of one clock do not overlap.
 
     seconds  step → seconds so far, in the order in which steps first ended
     """
@@ -24,8 +27,15 @@ class Clock:
         try:
             yield
         finally:
-            spent = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self._add(name, time.perf_counter() - started)
+
+    def add(self, other: "Clock") -> None:
+        """Count what another clock has counted, such as that of a thread."""
+        for name, spent in other.seconds.items():
+            self._add(name, spent)
+
+    def _add(self, name: str, spent: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
     def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
         """Yield items, and count the time that it takes to get each."""

@@ -68,6 +68,8 @@ class TaskContext:
     task: Task
     report_path: Path
     clock: Clock = field(default_factory=Clock)
+    threads: int = 1
+    """Threads that the task may keep busy."""
     _reported: float = 0.0
 
     @cached_property

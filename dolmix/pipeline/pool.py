@@ -26,12 +26,14 @@ class TaskRunner:
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         """Run one task; write its record, or its failure, and never raise for either."""
-        from dolmix.pipeline.worker import load_work, run_task  # the parent of workers needs none
+        from dolmix.pipeline.threads import spare_threads  # the parent of workers needs neither
+        from dolmix.pipeline.worker import load_work, run_task
 
-        del data, world_size
+        del data
         plan, todo = load_work(self.run, self.todo)
         pass_name, number = todo[rank]
-        run_task(plan, plan.passes[pass_name][number])
+        threads = spare_threads(rank, world_size, plan.pipeline.executor.workers)
+        run_task(plan, plan.passes[pass_name][number], threads=threads)
 
 
 @dataclass(frozen=True)

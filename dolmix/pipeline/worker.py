@@ -42,12 +42,15 @@ def _plan_once(run: Path, _mtime_ns: int) -> Plan:
     return read_plan(run)
 
 
-def run_task(plan: Plan, task: Task) -> None:
-    """Run a task and commit its record last; a failure goes to `work/failures/`."""
+def run_task(plan: Plan, task: Task, *, threads: int = 1) -> None:
+    """Run a task and commit its record last; a failure goes to `work/failures/`.
+
+    threads  that it may keep busy
+    """
     started = time.monotonic()
     folder = plan.pipeline.output
     report = progress_path(folder, task)
-    context = TaskContext(plan, task, report)
+    context = TaskContext(plan, task, report, threads=threads)
     try:
         commit.write_note(report, {"task": task.name, "pid": os.getpid()})
         result = RUNNERS[task.pass_name](context)

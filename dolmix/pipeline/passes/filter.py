@@ -9,8 +9,9 @@ there; the files are the same, byte by byte.
 import base64
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,9 +20,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dolmix.dedup.base import Signed
 from dolmix.document import TextBatch
 from dolmix.errors import DataError, DolmixError
 from dolmix.files import commit
+from dolmix.pipeline.clock import Clock
 from dolmix.pipeline.context import TaskContext, TaskResult
 from dolmix.pipeline.decisions import (
     Decided,
@@ -35,6 +38,7 @@ from dolmix.pipeline.known import Known, decide_known, standing
 from dolmix.pipeline.passes.signatures import Signing
 from dolmix.pipeline.prior import Prior, find_prior
 from dolmix.pipeline.tally import Tally
+from dolmix.pipeline.threads import ahead
 from dolmix.sources import BadRecord
 
 _log = logging.getLogger(__name__)
@@ -57,7 +61,7 @@ def filter_part(context: TaskContext) -> TaskResult:
     decisions, bad = _paths(context)
     tally = Tally(filters)
     outputs = {"decisions": decisions}
-    clock, whole = context.clock, context.plan.pipeline.tag == "all"
+    clock = context.clock
     with (
         _set_aside(bad) as (put, aside),
         commit.new_file(decisions) as attempt,
@@ -66,13 +70,17 @@ def filter_part(context: TaskContext) -> TaskResult:
         reader = context.open_part(report=put)
         for filter_ in filters:
             filter_.begin_part()
-        with decision_writer(attempt, schema) as writer:
-            for batch in clock.each("read", reader):
-                decided = decide_batch(batch, filters, schema, whole=whole, clock=clock)
-                further.add(decided, tally.documents)
+        work = partial(_judge, context, schema, further)
+        read = clock.each("read", reader)
+        with (
+            decision_writer(attempt, schema) as writer,
+            closing(ahead(work, read, threads=_threads(context))) as all_judged,
+        ):
+            for judged in all_judged:
+                further.add(judged, tally.documents)
                 with clock.step("write decisions"):
-                    tally.add(decided.table)
-                    writer.write_table(decided.table)
+                    tally.add(judged.decided.table)
+                    writer.write_table(judged.decided.table)
                 context.report(bytes=tally.num_bytes, documents=tally.documents, kept=tally.kept)
         also = further.results()
     if aside.exists():
@@ -86,6 +94,32 @@ def filter_part(context: TaskContext) -> TaskResult:
     if reader.warc_records:
         counts["warc_records"] = dict(sorted(reader.warc_records.items()))
     return TaskResult(outputs, counts, also)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Judged:
+    """What is made of one batch, by any thread, and what that took."""
+
+    decided: Decided
+    signed: list[Signed]
+    clock: Clock
+
+
+def _judge(
+    context: TaskContext, schema: pa.Schema, further: "_Further", batch: TextBatch
+) -> _Judged:
+    clock, whole = Clock(), context.plan.pipeline.tag == "all"
+    decided = decide_batch(batch, context.filters, schema, whole=whole, clock=clock)
+    return _Judged(decided, further.sign(decided.left, clock), clock)
+
+
+def _threads(context: TaskContext) -> int:
+    """Tell how many threads judge batches; 0 for none but the task's own.
+
+    A filter with a state takes the documents in their order.
+    """
+    alone = context.threads == 1 or any(filter_.has_state for filter_ in context.filters)
+    return 0 if alone else context.threads
 
 
 @contextmanager
@@ -110,16 +144,21 @@ class _Further:
         self._clock, self._keep = context.clock, keep
         self._signing = Signing(context.beside("signatures")) if steps else None
 
-    def add(self, decided: Decided, first: int) -> None:
+    def sign(self, left: TextBatch, clock: Clock) -> list[Signed]:
+        """Sign what is left of a batch, if anything is to be signed; any thread may."""
+        if self._signing is None or not len(left):
+            return []
+        with clock.step("signatures"):
+            return self._signing.sign(left)
+
+    def add(self, judged: _Judged, first: int) -> None:
         """Take what is left of the next batch, whose first document has row `first`."""
-        if not len(decided.left):
-            return
-        if self._signing is not None:
-            with self._clock.step("signatures"):
-                self._signing.add(decided.left)
-        if self._keep is not None:
+        self._clock.add(judged.clock)
+        if self._signing is not None and judged.signed:
+            self._signing.add(judged.signed)
+        if self._keep is not None and len(judged.decided.left):
             with self._clock.step("set texts aside"):
-                self._keep(first + decided.rows, decided.left)
+                self._keep(first + judged.decided.rows, judged.decided.left)
 
     def results(self) -> dict[str, TaskResult]:
         """Write what there is to write; results by pass."""

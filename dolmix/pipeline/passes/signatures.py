@@ -29,7 +29,7 @@ def sign_part(context: TaskContext) -> TaskResult:
         stop = batch.row + len(batch.original)
         rows = kept[batch.row : stop]
         if rows.any():
-            signing.add(batch.take(rows))
+            signing.add(signing.sign(batch.take(rows)))
         context.report(documents=stop)
     return signing.write()
 
@@ -46,11 +46,15 @@ class Signing:
         self._signed = [[step.sign(TextBatch.of([]))] for step in self._steps]
         self._documents = 0
 
-    def add(self, texts: TextBatch) -> None:
-        """Sign the next documents of the part, as the filters left them."""
-        self._documents += len(texts)
-        for step, blocks in zip(self._steps, self._signed, strict=True):
-            blocks.append(step.sign(texts))
+    def sign(self, texts: TextBatch) -> list[Signed]:
+        """Sign documents as the filters left them, for each step; any thread may."""
+        return [step.sign(texts) for step in self._steps]
+
+    def add(self, signed: list[Signed]) -> None:
+        """Take what is signed of the next documents of the part."""
+        self._documents += len(signed[0].sketches)
+        for blocks, block in zip(self._signed, signed, strict=True):
+            blocks.append(block)
 
     def write(self) -> TaskResult:
         """Write the task's files."""

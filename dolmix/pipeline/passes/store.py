@@ -29,7 +29,7 @@ from dolmix.pipeline.passes.tokenize import tokenize_part
 from dolmix.pipeline.plan import Plan
 from dolmix.pipeline.records import TaskRecord
 from dolmix.pipeline.spec import valid_name
-from dolmix.pipeline.threads import one_ahead
+from dolmix.pipeline.threads import ahead
 from dolmix.pipeline.token_files import TokenFiles
 from dolmix.pipeline.trust import engine_fault
 from dolmix.shards import ParentFile, StoreWriter
@@ -74,7 +74,7 @@ def _commit(context: TaskContext, name: str, *, held: bool) -> TaskResult:
         writer,
         _Rows(context, name, held=held) as rows,
         closing(TokenFiles(rows.token_files, pin.dtype, most=APPEND_TOKENS)) as files,
-        closing(one_ahead(partial(_with_tokens, files), rows.in_slices())) as read,
+        closing(ahead(partial(_with_tokens, files), rows.in_slices())) as read,
     ):
         for tokens, of in read:
             lengths, sizes = of["num_tokens"].to_numpy(), of["num_bytes"].to_numpy()

@@ -19,6 +19,20 @@ def test_steps_add_up_by_name() -> None:
     assert 0 < clock.seconds["judge"] < clock.seconds["read"]
 
 
+def test_what_threads_have_counted_is_added() -> None:
+    """Another clock's steps come in, known ones and new ones; that clock stays as it is."""
+    clock, other = Clock(), Clock()
+    with clock.step("read"):
+        time.sleep(0.001)
+    for name in ("read", "judge"):
+        with other.step(name):
+            time.sleep(0.001)
+    read, theirs = clock.seconds["read"], dict(other.seconds)
+    clock.add(other)
+    assert clock.seconds == {"read": read + theirs["read"], "judge": theirs["judge"]}
+    assert other.seconds == theirs
+
+
 def test_getting_items_counts_and_using_them_does_not() -> None:
     """All items come, in order; what the caller does with them is not in the step."""
 

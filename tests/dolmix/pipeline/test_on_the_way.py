@@ -2,13 +2,16 @@
 
 import shutil
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import builders
+import pyarrow.parquet as pq
 import pytest
 from dedup_runs import pipeline, run, run_one, source, varied
 
-from dolmix.document import TextBatch
+from dolmix.document import Columns, TextBatch
+from dolmix.filters.gopher import Gopher
 from dolmix.pipeline.plan import Plan, make_plan
 from dolmix.pipeline.records import RecordBook
 from dolmix.pipeline.scratch import TEXTS
@@ -48,11 +51,13 @@ def counts(plan: Plan, pass_name: str) -> list[Any]:
     return [book.read(pass_name, task.key).counts for task in plan.passes[pass_name]]
 
 
-def done_again(plan: Plan, pass_name: str) -> tuple[dict[str, bytes], list[Any]]:
+def done_again(
+    plan: Plan, pass_name: str, *, threads: int = 1
+) -> tuple[dict[str, bytes], list[Any]]:
     """Forget a pass and run its tasks."""
     shutil.rmtree(plan.pipeline.output / "records" / pass_name)
     for task in plan.passes[pass_name]:
-        run_one(plan, task)
+        run_one(plan, task, threads=threads)
     return outputs(plan, pass_name), counts(plan, pass_name)
 
 
@@ -79,6 +84,55 @@ def test_texts_set_aside_are_those_that_reading_gives(tmp_path: Path, tiny_token
     tokens = {name for name in first if name.endswith(".tok")}
     assert {n: first[n] for n in tokens} == {n: again[n] for n in tokens}
     assert first.keys() == again.keys()
+
+
+def many(folder: Path, tokenizer: Path) -> Pipeline:
+    """One part of several batches, of which each drops and edits something."""
+    records = [
+        builders.document(n, "too short" if n % 7 == 0 else varied(n, n % 5) + "\nlorem { }")
+        for n in range(4500)
+    ]
+    web = source(folder, "many", records) | {"filters": [LINES, GOPHER]}
+    return made(folder, tokenizer, sources={"web": web}, part_bytes=1 << 30)
+
+
+def test_threads_of_a_filter_task_change_nothing(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    """Decisions, signatures and texts set aside are the same bytes, in one thread or in four."""
+    plan = run(many(tmp_path, tiny_tokenizer), last="filter")
+    folder = plan.pipeline.output
+
+    def everything() -> list[Any]:
+        (aside,) = (folder / TEXTS).rglob("*.arrow")
+        (decided,) = (folder / "decisions").rglob("*.parquet")
+        assert pq.ParquetFile(decided).num_row_groups > 4
+        passes = ("filter", "signatures")
+        return [*((outputs(plan, p), counts(plan, p)) for p in passes), aside.read_bytes()]
+
+    first = everything()
+    for name in ("decisions", "work/signatures", "records/signatures", TEXTS):
+        shutil.rmtree(folder / name)
+    done_again(plan, "filter", threads=4)
+    assert everything() == first
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_filter_with_a_state_is_asked_in_the_tasks_own_thread(
+    tmp_path: Path, tiny_tokenizer: Path, monkeypatch: pytest.MonkeyPatch, state: bool
+) -> None:
+    """Batch after batch, however many threads there are; others are asked in threads."""
+    asked: set[bool] = set()
+    columns = Gopher.columns
+
+    def watched(self: Gopher, texts: TextBatch) -> Columns:
+        asked.add(current_thread() is main_thread())
+        return columns(self, texts)
+
+    monkeypatch.setattr(Gopher, "has_state", state)
+    monkeypatch.setattr(Gopher, "columns", watched)
+    plan = make_plan(many(tmp_path, tiny_tokenizer))
+    plan.write()
+    run_one(plan, plan.passes["filter"][0], threads=4)
+    assert asked == {state}
 
 
 def test_texts_are_not_set_aside_where_others_are_needed(
@@ -110,7 +164,6 @@ def test_loading_ahead_asks_every_filter_and_step_once(
     """Each filter and each dedup step gets a text; one that fails stops none of the others."""
     from dolmix.dedup import MinHash
     from dolmix.filters.c4 import C4
-    from dolmix.filters.gopher import Gopher
 
     asked: list[str] = []
 

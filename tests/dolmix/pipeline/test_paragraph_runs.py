@@ -296,10 +296,10 @@ def die(attempt, final):
         os.kill(os.getpid(), signal.SIGKILL)
     publish(attempt, final)
 
-def watch(plan, task):
+def watch(plan, task, **how):
     global at_work
     at_work = task.pass_name
-    run_task(plan, task)
+    run_task(plan, task, **how)
 
 at_work, commit.publish, worker.run_task = "", die, watch
 run_pipeline(load(Pipeline, sys.argv[1]), quiet=True)

@@ -1,13 +1,10 @@
 """Gathering tokens: the same as slices of the files, whatever was limited or came in pieces."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import current_thread
-from time import sleep
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -17,7 +14,6 @@ from hypothesis import strategies as st
 
 from dolmix.errors import StoreError
 from dolmix.pipeline import token_files
-from dolmix.pipeline.threads import one_ahead
 from dolmix.pipeline.token_files import TokenFiles
 
 Places = list[tuple[int, int, int]]
@@ -106,47 +102,3 @@ def test_a_file_that_lost_its_end_is_an_error(tmp_path: Path) -> None:
         pytest.raises(StoreError, match=r"0\.tok ends at byte 20, within a document"),
     ):
         gathered(files, [(0, 2, 3), (0, 6, 5)])
-
-
-@settings(deadline=None, max_examples=30)
-@given(number=st.integers(0, 6))
-def test_one_is_made_ahead_and_no_more(number: int) -> None:
-    """Results come in order, made in another thread, at most one beyond the one that is used."""
-    taken: list[int] = []
-    here = current_thread()
-
-    def items() -> Iterator[int]:
-        for item in range(number):
-            assert current_thread() is here
-            taken.append(item)
-            yield item
-
-    def work(item: int) -> int:
-        assert current_thread() is not here
-        return item * item
-
-    for place, result in enumerate(one_ahead(work, items())):
-        assert result == place * place
-        assert taken == list(range(min(place + 2, number)))
-
-
-def test_what_fails_ahead_is_raised_in_its_turn() -> None:
-    """Results before it are given first; one that is not waited for is waited for at the close."""
-    ended: list[int] = []
-
-    def work(item: int) -> Any:
-        if item == 2:
-            raise StoreError("the third")
-        sleep(0.01 * item)
-        ended.append(item)
-        return item
-
-    found: list[int] = []
-    with pytest.raises(StoreError, match="the third"):
-        found.extend(one_ahead(work, range(5)))
-    assert found == [0, 1]
-    ended.clear()
-    some = one_ahead(work, [0, 1])
-    assert next(some) == 0
-    some.close()
-    assert ended == [0, 1]
