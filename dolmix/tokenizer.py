@@ -282,10 +282,14 @@ def read_pin(config: TokenizerConfig) -> TokenizerPin:
     A file that was loaded before is not loaded again: its pin is kept on disk.
     """
     _check_engine(config)
-    digest = blake2b(_read(config.path), digest_size=32).hexdigest()
+    data = _read(config.path)
+    digest = blake2b(data, digest_size=32).hexdigest()
     depends_on = _identity(config, digest)
-    pin = kept_text("pin", depends_on, __file__, lambda: Tokenizer(config).pin().model_dump_json())
-    return TokenizerPin.model_validate_json(pin)
+
+    def work_out() -> str:
+        return _load(config, data).pin.model_dump_json()
+
+    return TokenizerPin.model_validate_json(kept_text("pin", depends_on, __file__, work_out))
 
 
 def load_tokenizer(config: TokenizerConfig) -> Tokenizer:
@@ -379,7 +383,7 @@ def _backend(config: TokenizerConfig, data: bytes) -> Any:
     from tokenizers import Tokenizer as Backend
 
     try:
-        backend = Backend.from_buffer(data)
+        backend = Backend.from_str(data.decode(json.detect_encoding(data)))
     except Exception as error:  # noqa: BLE001 - the package raises bare Exception
         raise _refusal("path", f"{config.path} is no tokenizer: {error}") from None
     if backend.token_to_id(config.eos) is None:

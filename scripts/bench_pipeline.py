@@ -240,7 +240,7 @@ def step_seconds(run: Path) -> dict[str, float]:
         for task in tasks:
             record = book.read(name, task.key)
             steps = getattr(record, "steps", {})
-            found[name] += record.seconds - sum(steps.values())
+            found[name] += max(0.0, record.seconds - sum(steps.values()))  # threads add up
             for step, seconds in steps.items():
                 found[f"{name}, {step}"] += seconds
     return dict(found)

@@ -1,6 +1,6 @@
 """Where a task's time goes: wall seconds by step, for people; never part of a key or a result.
 
-Of a task with several threads, what each of them spent is added up.
+What threads of a task do side by side is added up, and may be more than the task took.
 """
 
 import time

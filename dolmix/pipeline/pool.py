@@ -32,7 +32,7 @@ class TaskRunner:
         del data
         plan, todo = load_work(self.run, self.todo)
         pass_name, number = todo[rank]
-        threads = spare_threads(rank, world_size, plan.pipeline.executor.workers)
+        threads = spare_threads(world_size, plan.pipeline.executor.workers)
         run_task(plan, plan.passes[pass_name][number], threads=threads)
 
 

@@ -30,7 +30,7 @@ class TaskRecord:
     seconds: float = 0.0
     """Wall time of the task; for people, never part of a key."""
     steps: Mapping[str, float] = field(default_factory=dict)
-    """How much of it each step took that the task tells apart."""
+    """How much of it each step took that the task tells apart; threads add up, and may be more."""
 
 
 class RecordBook:

@@ -30,7 +30,8 @@ class Local(Schema):
 
     type: Literal["local"] = "local"
     workers: Annotated[int, Field(ge=1)] = 2
-    """Tasks at once, one process each. The result does not depend on it."""
+    """Tasks at once, one process each; filter tasks of a pass with fewer tasks share them as
+    threads. The result does not depend on it."""
 
 
 AnyExecutor = Annotated[Local, Field()]

@@ -244,6 +244,19 @@ def test_added_tokens_count_for_the_token_type(
     assert tokens[-2] == last
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_in_another_unicode_encoding_is_the_same_tokenizer(
+    spec: dict[str, Any], save: Callable[..., Path], encoding: str
+) -> None:
+    """With a byte order mark, or in wider units, as some editors save it; the pin is the bytes'."""
+    path = save(spec)
+    right = ids(load(path), "the cat sat", EOS)
+    path.write_text(json.dumps(spec), encoding=encoding)
+    for _ in ("new", "known"):
+        assert ids(load(path), "the cat sat", EOS) == right
+        assert load(path).pin().digest == blake2b(path.read_bytes(), digest_size=32).hexdigest()
+
+
 def test_truncation_padding_and_templates_are_switched_off(
     spec: dict[str, Any], save: Callable[..., Path]
 ) -> None:

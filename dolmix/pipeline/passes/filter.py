@@ -8,10 +8,11 @@ there; the files are the same, byte by byte.
 
 import base64
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,11 +71,10 @@ def filter_part(context: TaskContext) -> TaskResult:
         reader = context.open_part(report=put)
         for filter_ in filters:
             filter_.begin_part()
-        work = partial(_judge, context, schema, further)
-        read = clock.each("read", reader)
+        batches = clock.each("read", reader)
         with (
             decision_writer(attempt, schema) as writer,
-            closing(ahead(work, read, threads=_threads(context))) as all_judged,
+            closing(_judged(context, schema, further, batches)) as all_judged,
         ):
             for judged in all_judged:
                 further.add(judged, tally.documents)
@@ -105,21 +105,23 @@ class _Judged:
     clock: Clock
 
 
-def _judge(
-    context: TaskContext, schema: pa.Schema, further: "_Further", batch: TextBatch
-) -> _Judged:
-    clock, whole = Clock(), context.plan.pipeline.tag == "all"
-    decided = decide_batch(batch, context.filters, schema, whole=whole, clock=clock)
-    return _Judged(decided, further.sign(decided.left, clock), clock)
+def _judged(
+    context: TaskContext, schema: pa.Schema, further: "_Further", batches: Iterator[TextBatch]
+) -> Generator[_Judged, None, None]:
+    """Judge batch after batch, in threads where the task has some and no filter has a state.
 
-
-def _threads(context: TaskContext) -> int:
-    """Tell how many threads judge batches; 0 for none but the task's own.
-
-    A filter with a state takes the documents in their order.
+    The first one is judged alone: filters load their lists and models for it, once.
     """
-    alone = context.threads == 1 or any(filter_.has_state for filter_ in context.filters)
-    return 0 if alone else context.threads
+    filters, whole = context.filters, context.plan.pipeline.tag == "all"
+
+    def judge(batch: TextBatch) -> _Judged:
+        clock = Clock()
+        decided = decide_batch(batch, filters, schema, whole=whole, clock=clock)
+        return _Judged(decided, further.sign(decided.left, clock), clock)
+
+    alone = context.threads == 1 or any(filter_.has_state for filter_ in filters)
+    yield from map(judge, islice(batches, 1))
+    yield from ahead(judge, batches, threads=0 if alone else context.threads)
 
 
 @contextmanager

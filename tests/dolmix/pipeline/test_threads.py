@@ -1,8 +1,10 @@
 """Threads inside a task: who may have how many, and that nothing depends on them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from threading import current_thread
 from time import sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,21 +12,50 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dolmix.errors import StoreError
-from dolmix.pipeline.threads import ahead, spare_threads
+from dolmix.pipeline import worker
+from dolmix.pipeline.pool import TaskRunner
+from dolmix.pipeline.threads import MOST_THREADS, ahead, spare_threads
 
 
 @given(tasks=st.integers(1, 200), workers=st.integers(1, 64))
-def test_only_the_last_tasks_share_what_would_be_idle(tasks: int, workers: int) -> None:
-    """A full round has a thread a task; the rest share the processors, and use most of them.
+def test_tasks_share_only_what_would_be_idle(tasks: int, workers: int) -> None:
+    """Never more threads than workers where tasks are fewer; else, and so at least, one a task."""
+    threads = spare_threads(tasks, workers)
+    assert 1 <= threads <= MOST_THREADS
+    assert threads == 1 or tasks * threads <= workers
+    assert threads == MOST_THREADS or tasks * (threads + 1) > workers
 
-    So a run never has more threads at work than workers.
-    """
-    threads = [spare_threads(rank, tasks, workers) for rank in range(tasks)]
-    full = tasks - tasks % workers
-    assert threads[:full] == [1] * full
-    assert len(set(threads[full:])) <= 1
-    if tasks > full:
-        assert workers / 2 < sum(threads[full:]) <= workers
+
+@pytest.mark.parametrize(("tasks", "threads"), [(1, 4), (2, 2), (3, 1), (9, 1)])
+def test_a_pass_hands_its_tasks_their_threads(
+    tasks: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the number of its open tasks, and the run's workers."""
+    plan = SimpleNamespace(
+        pipeline=SimpleNamespace(executor=SimpleNamespace(workers=4)),
+        passes={"filter": "abcdefghi"},
+    )
+    given: list[Any] = []
+    monkeypatch.setattr(worker, "load_work", lambda *_: (plan, [("filter", 2)] * tasks))
+    monkeypatch.setattr(worker, "run_task", lambda *task, **how: given.append((task, how)))
+    TaskRunner(Path("run"), Path("todo"))(None, tasks - 1, tasks)
+    assert given == [((plan, "c"), {"threads": threads})]
+
+
+def test_an_error_of_an_earlier_item_is_the_one_that_is_raised() -> None:
+    """Items that cannot be taken are told of after what comes before them, with threads or not."""
+
+    def items() -> Iterator[int]:
+        yield from (1, 0, 1)
+        raise StoreError("no more")
+
+    for threads in (0, 1, 3):
+        with pytest.raises(ZeroDivisionError):
+            list(ahead(lambda n: 1 // n, items(), threads=threads))
+        found: list[int] = []
+        with pytest.raises(StoreError, match="no more"):
+            found.extend(ahead(lambda n: n + 1, items(), threads=threads))
+        assert found == [2, 1, 2]
 
 
 @settings(deadline=None, max_examples=30)
