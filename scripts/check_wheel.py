@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PROBE = """
 import sys
@@ -114,25 +115,25 @@ def main() -> int:
 
 def hidden_modules(about: metadata.Distribution) -> list[str]:
     """Name the top-level modules that a plain installation does not bring."""
-    brought = set(base_distributions(about, frozenset()))
+    brought = set(base_distributions(about))
     return sorted(
         module
         for module, packages in metadata.packages_distributions().items()
-        if brought.isdisjoint(map(plain, packages))
+        if brought.isdisjoint(map(canonicalize_name, packages))
     )
 
 
-def base_distributions(about: metadata.Distribution, extras: frozenset[str]) -> Iterator[str]:
+def base_distributions(about: metadata.Distribution) -> Iterator[str]:
     """Yield the names of all packages that an installed one requires, and those require."""
     seen: set[tuple[str, frozenset[str]]] = set()
-    waiting = [(about, extras)]
+    waiting = [(about, frozenset[str]())]
     while waiting:
         one, wanted = waiting.pop()
         for text in one.requires or []:
             needed = Requirement(text)
             if not any(holds(needed, extra) for extra in wanted | {""}):
                 continue
-            entry = (plain(needed.name), frozenset(needed.extras))
+            entry = (canonicalize_name(needed.name), frozenset(needed.extras))
             if entry not in seen:
                 seen.add(entry)
                 yield entry[0]
@@ -142,11 +143,6 @@ def base_distributions(about: metadata.Distribution, extras: frozenset[str]) -> 
 def holds(needed: Requirement, extra: str) -> bool:
     """Whether a requirement counts on this machine, with an extra."""
     return needed.marker is None or needed.marker.evaluate({"extra": extra})
-
-
-def plain(name: str) -> str:
-    """Give a package's name as all spellings of it are compared."""
-    return name.lower().replace("_", "-").replace(".", "-")
 
 
 if __name__ == "__main__":
